@@ -1,0 +1,1039 @@
+/*
+ * netfd: the socket layer of Go's net package, for C.
+ *
+ * Made from src/ffi by cbindgen; change it there.
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * The handle is a raw fd, and every tool that takes one keeps working: poll(2),
+ * setsockopt(2), SSL_set_fd(). netfd keeps its own state for each in a table.
+ *
+ * Results. What is not negative is success: a descriptor, a count, 0. Failures
+ * are -errno where the kernel said it, and a NETFD_E code where netfd did;
+ * errno itself plays no part. netfd_strerror() explains any code, and
+ * netfd_last_error() the last failure in full.
+ *
+ * Blocking style. A call that cannot proceed parks its thread; -EAGAIN and
+ * -EINTR do not come out of it unless asked for. Each call may be made from any
+ * thread at any time: reads of one stream take turns, writes take turns, and
+ * netfd_destroy() and the deadlines work beside whoever is inside.
+ *
+ * Time is nanoseconds of CLOCK_MONOTONIC, absolute; 0 is no deadline.
+ *
+ * Bad arguments are answered, never crashed on: NULL where a pointer is needed
+ * is -EFAULT, a number that is not attached -EBADF, a length or a choice out of
+ * range -EINVAL.
+ *
+ * In a signal handler: netfd_cancel_fire(), netfd_cancel_fired() and
+ * netfd_now(), nothing else.
+ */
+
+#ifndef NETFD_H
+#define NETFD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#define NETFD_VERSION "0.1.0"
+#define NETFD_VERSION_MAJOR 0
+#define NETFD_VERSION_MINOR 1
+#define NETFD_VERSION_PATCH 0
+
+/* A descriptor or a count of bytes that is not looked at is a mistake. */
+#if defined(__GNUC__) || defined(__clang__)
+#define NETFD_MUST_USE __attribute__((warn_unused_result))
+#else
+#define NETFD_MUST_USE
+#endif
+
+/* A cancel token: netfd_cancel_new() makes it, netfd_cancel_free() ends it. */
+struct netfd_cancel;
+
+/**
+ * The deadline has passed: of the descriptor or of the call.
+ */
+#define NETFD_EDEADLINE -10001
+
+/**
+ * The descriptor was destroyed or detached, or its number attached anew,
+ * before the call or while it was inside.
+ */
+#define NETFD_ECLOSED -10002
+
+/**
+ * A cancel token has fired: the descriptor's or the call's.
+ */
+#define NETFD_ECANCELED -10003
+
+/**
+ * The network's name is unknown, or not one for this function.
+ */
+#define NETFD_ENETWORK -10004
+
+/**
+ * The text of an address does not parse.
+ */
+#define NETFD_EADDRESS -10005
+
+/**
+ * A host name that does not exist.
+ */
+#define NETFD_ENOHOST -10006
+
+/**
+ * A host name that could not be looked up.
+ */
+#define NETFD_EDNS -10007
+
+/**
+ * A bug in netfd; the call did not complete.
+ */
+#define NETFD_EPANIC -10008
+
+/**
+ * A deadline, or what the kernel calls a timeout.
+ */
+#define NETFD_ERROR_TIMEOUT 1
+
+/**
+ * A cancel token fired.
+ */
+#define NETFD_ERROR_CANCELED 2
+
+/**
+ * The descriptor was destroyed or detached.
+ */
+#define NETFD_ERROR_CLOSED 4
+
+/**
+ * An accept loop may go on: this connection failed, not the listener, or
+ * something ran out that may come back.
+ */
+#define NETFD_ERROR_TEMPORARY 8
+
+/**
+ * Room for the text of any address, its NUL included.
+ */
+#define NETFD_ADDR_TEXT 128
+
+/**
+ * For netfd_wait(): ready to be read, or accepted from.
+ */
+#define NETFD_READABLE 1
+
+/**
+ * For netfd_wait(): ready to be written, or connected.
+ */
+#define NETFD_WRITABLE 2
+
+/**
+ * No deadline: a call may wait for ever.
+ */
+#define NETFD_NO_DEADLINE 0
+
+/**
+ * A failure in full. Set `size` to the struct's sizeof before the call that
+ * fills it in.
+ */
+struct netfd_error {
+    /**
+     * The caller's sizeof of this struct.
+     */
+    size_t size;
+    /**
+     * What the call returned, or what stopped it after a part had gone; 0
+     * where nothing has failed yet.
+     */
+    int code;
+    /**
+     * NETFD_ERROR_TIMEOUT and so on.
+     */
+    unsigned int flags;
+    /**
+     * Go's name of the operation: "dial", "accept", "read".
+     */
+    char op[16];
+    /**
+     * Go's name of the network: "tcp", "unixgram". Empty: not known.
+     */
+    char network[16];
+    /**
+     * The call that the kernel refused. Empty: netfd itself did.
+     */
+    char syscall[16];
+    /**
+     * The socket's own address. Empty: not known.
+     */
+    char local[NETFD_ADDR_TEXT];
+    /**
+     * The other end's. Empty: not known.
+     */
+    char remote[NETFD_ADDR_TEXT];
+};
+
+/**
+ * Counts of the whole process. Set `size` to the struct's sizeof before the
+ * call that fills it in.
+ */
+struct netfd_stats {
+    /**
+     * The caller's sizeof of this struct.
+     */
+    size_t size;
+    /**
+     * Descriptors that are attached.
+     */
+    uint64_t open_fds;
+    /**
+     * Callers that are parked, or queue for a turn.
+     */
+    uint64_t parked;
+    /**
+     * Connections that netfd_accept() returned.
+     */
+    uint64_t accepts;
+    /**
+     * Times that a caller parked.
+     */
+    uint64_t parks;
+    /**
+     * Times that a parked caller was woken by another call: a turn given
+     * back, a deadline or token set, destroy, detach.
+     */
+    uint64_t wakeups;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library that runs, "0.1.0".
+ *
+ * The header that a program was compiled with says NETFD_VERSION.
+ *
+ * @return the text, which lives for ever
+ *
+ * Any thread.
+ */
+const char *netfd_version(void);
+
+/**
+ * Explains a code: what any function of this library returned.
+ *
+ * @param code  a negative errno value or a NETFD_E code; what is not negative
+ *              is "success"
+ * @return text in lower case, which lives for ever; never NULL
+ *
+ * Any thread. The texts are Go's, in English whatever the locale.
+ */
+const char *netfd_strerror(int code);
+
+/**
+ * Tells the calling thread's last failure.
+ *
+ * A call that succeeds leaves it alone, except that a write which could send
+ * a part only stores here what stopped it.
+ *
+ * @param out  where to store it in full, `size` set; or NULL
+ * @return its code, 0 where nothing has failed yet, or
+ *   -EINVAL `size` is 0
+ *
+ * Each thread has its own. Follows Go `net.OpError`.
+ *
+ * # Safety
+ *
+ * `out` is NULL or writable for `size` bytes.
+ */
+int netfd_last_error(struct netfd_error *out);
+
+/**
+ * Writes the calling thread's last failure as text in Go's shape, as in
+ * "dial tcp 127.0.0.1:1: connect: connection refused".
+ *
+ * @param buf  where to store it, cut to `cap` bytes with its NUL; NULL where
+ *             `cap` is 0
+ * @param cap  bytes at `buf`
+ * @return the length of the whole text, as snprintf(3); 0 where nothing has
+ *   failed yet; or
+ *   -EFAULT `buf` is NULL and `cap` is not 0
+ *
+ * Each thread has its own. Follows Go `(*net.OpError).Error`.
+ *
+ * # Safety
+ *
+ * `buf` is NULL or writable for `cap` bytes.
+ */
+int netfd_error_text(char *buf, size_t cap);
+
+/**
+ * Makes a socket.
+ *
+ * It is non-blocking and close-on-exec from birth, in one system call, and
+ * attached: every function of this library takes it. The calls that wait
+ * park their caller; the descriptor itself never blocks.
+ *
+ * @param family  AF_INET, AF_INET6, AF_UNIX, or any other
+ * @param sotype  SOCK_STREAM and so on; SOCK_NONBLOCK and SOCK_CLOEXEC may
+ *                be there and change nothing
+ * @param proto   0, or a protocol of the family
+ * @return the descriptor, the caller's until netfd_destroy(), or
+ *   what socket(2) said, negated (-EMFILE, -EAFNOSUPPORT, ...), or -ENOMEM
+ *
+ * Any thread; never parks. Follows Go `sysSocket` and socket(2).
+ */
+NETFD_MUST_USE int netfd_sys_socket(int family, int sotype, int proto);
+
+/**
+ * Attaches a socket from elsewhere: from systemd, inetd, socketpair(2),
+ * accept(2), dup(2).
+ *
+ * O_NONBLOCK is set, on the open description, so that all who share it see
+ * it; FD_CLOEXEC is set on the number. What the table still holds under the
+ * number is dropped: callers inside get NETFD_ECLOSED, nothing is closed.
+ * Attaching twice so resets deadlines and token.
+ *
+ * @param fd  an open socket; the library's from now on, to be closed by
+ *            netfd_destroy() or taken back by netfd_detach()
+ * @return fd, or
+ *   -EBADF not open, -ENOTSOCK no socket, -ENOMEM; the descriptor is as it
+ *   was then
+ *
+ * Any thread; never parks. Follows Go `net.FileConn`, but without a dup(2).
+ */
+int netfd_attach(int fd);
+
+/**
+ * Hands a descriptor back open, and forgets it.
+ *
+ * Callers inside get NETFD_ECLOSED; it returns when the last of them has
+ * left. The descriptor stays non-blocking. Whatever closes or replaces an
+ * attached descriptor by itself (close(2), dup2(2), another library) wants
+ * this called first.
+ *
+ * @return fd, the caller's again, or
+ *   -EBADF not attached, NETFD_ECLOSED destroyed or detached by another
+ *   thread first
+ *
+ * Any thread; waits for callers that are inside a system call, which is not
+ * long.
+ */
+int netfd_detach(int fd);
+
+/**
+ * Closes a descriptor, whoever is inside.
+ *
+ * Every caller that is parked on it wakes and gets NETFD_ECLOSED; one in a
+ * system call finishes it. When the last has left, close(2) is called, once:
+ * the number cannot be reused while anyone could still touch it. When this
+ * returns, close(2) has run, no buffer of any call is touched again, and the
+ * number means nothing until the library attaches it again. Copies of the
+ * descriptor in other processes live on: shutdown(2) is not called.
+ *
+ * With SO_LINGER set, close(2) may take that long, and so may this.
+ *
+ * @return 0, or
+ *   -EBADF never attached, or detached,
+ *   NETFD_ECLOSED another thread destroyed or detached it first (it has
+ *   happened when this returns),
+ *   or what close(2) said, negated; the descriptor is closed all the same
+ *
+ * Any thread, any time. Follows Go `FD.Close`, but a second caller waits too
+ * and close(2)'s error is not lost.
+ */
+int netfd_destroy(int fd);
+
+/**
+ * Shuts down one or both directions of a connection.
+ *
+ * Calls that are parked in the direction wake and see it: a read the end of
+ * the stream, a write -EPIPE.
+ *
+ * @param how  SHUT_RD, SHUT_WR or SHUT_RDWR
+ * @return 0, or
+ *   -EBADF, NETFD_ECLOSED, -EINVAL no such direction,
+ *   or what shutdown(2) said, negated (-ENOTCONN)
+ *
+ * Any thread, beside any call; never parks. Follows Go `CloseRead`,
+ * `CloseWrite` and shutdown(2).
+ */
+int netfd_shutdown(int fd, int how);
+
+/**
+ * Makes a socket a listener: SO_REUSEADDR, bind(2), listen(2).
+ *
+ * @param fd        a stream or seqpacket socket of any family
+ * @param laddr     where to listen, or NULL: the kernel picks (a port)
+ * @param laddrlen  bytes at `laddr`
+ * @param backlog   how many connections may queue; 0 or less is as many as
+ *                  the system allows (net.core.somaxconn)
+ * @return 0, or
+ *   -EBADF, NETFD_ECLOSED, -EINVAL `laddrlen` out of range, -EOPNOTSUPP no
+ *   stream socket, or what setsockopt(2), bind(2) or listen(2) said, negated
+ *   (-EADDRINUSE, -EACCES, ...)
+ *
+ * On failure the descriptor is still the caller's and open; a unix socket
+ * file that this call made is removed again. netfd_destroy() never removes
+ * one.
+ * Any thread; never parks. Follows Go `netFD.listenStream`.
+ *
+ * # Safety
+ *
+ * `laddr` is NULL or readable for `laddrlen` bytes.
+ */
+int netfd_listen_stream(int fd,
+                        const struct sockaddr *laddr,
+                        socklen_t laddrlen,
+                        int backlog);
+
+/**
+ * Accepts the next connection on a listener.
+ *
+ * Parks the calling thread until a connection is ready. The new descriptor
+ * is non-blocking, close-on-exec and attached, has no deadlines and no token,
+ * and remembers its peer's address. A connection that was gone before it
+ * could be accepted is passed over.
+ *
+ * @param fd        a listener, as made by netfd_listen_stream()
+ * @param raddr     where to store the peer's address, or NULL
+ * @param raddrlen  in: bytes at `raddr`, out: bytes of the address
+ * @return the descriptor, the caller's until netfd_destroy(), or
+ *   -EBADF not attached, -EFAULT `raddr` without `raddrlen`,
+ *   -EUSERS too many callers,
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for by netfd_set_interruptible(),
+ *   or what accept4(2) said, negated: -EMFILE, -ENFILE, -ENOBUFS and -ENOMEM
+ *   leave the connection in the queue
+ *
+ * Any thread; accepts on one listener take turns, and one wakes at a time.
+ * Obeys the listener's read deadline and cancel token.
+ * Follows Go `(*net.TCPListener).Accept` and accept4(2).
+ *
+ * # Safety
+ *
+ * `raddrlen` is NULL or valid, `raddr` NULL or writable for `*raddrlen`
+ * bytes.
+ */
+NETFD_MUST_USE
+int netfd_accept(int fd,
+                 struct sockaddr *raddr,
+                 socklen_t *raddrlen);
+
+/**
+ * Connects a socket, and waits until the connection stands or has failed.
+ *
+ * A datagram socket is aimed at another peer at once. A unix socket whose
+ * listener's backlog is full waits for room. What ends the wait before it is
+ * decided (a deadline, a token, -EINTR) ends the attempt as well: a handshake
+ * that completes late is no success. The descriptor stays open and the
+ * caller's, and may be connected anew.
+ *
+ * @param fd        a socket
+ * @param laddr     where to bind it first, or NULL
+ * @param laddrlen  bytes at `laddr`
+ * @param raddr     where to connect to
+ * @param raddrlen  bytes at `raddr`
+ * @param deadline  when to give up, in nanoseconds of CLOCK_MONOTONIC, or
+ *                  NETFD_NO_DEADLINE; the descriptor's write deadline counts
+ *                  as well
+ * @param cancel    a token for this call, or NULL; the descriptor's counts as
+ *                  well
+ * @return 0, or
+ *   -EBADF, -EFAULT no `raddr`, -EINVAL a length out of range,
+ *   -EISCONN connected before (streams and seqpacket),
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for by netfd_set_interruptible(),
+ *   or what bind(2) or connect(2) said, negated (-ECONNREFUSED,
+ *   -EHOSTUNREACH, -ETIMEDOUT, -EADDRNOTAVAIL, ...)
+ *
+ * Any thread; takes the turn of writers. Follows Go `netFD.connect` and
+ * connect(2).
+ *
+ * # Safety
+ *
+ * `laddr` and `raddr` are NULL or readable for their lengths; `cancel` is
+ * NULL or a token that is not freed before the call returns, unless it is
+ * set on a descriptor.
+ */
+int netfd_connect(int fd,
+                  const struct sockaddr *laddr,
+                  socklen_t laddrlen,
+                  const struct sockaddr *raddr,
+                  socklen_t raddrlen,
+                  int64_t deadline,
+                  struct netfd_cancel *cancel);
+
+/**
+ * Reads what is there, parking until something is.
+ *
+ * One successful system call: a short count is normal. A connection that
+ * broke is told to every read from then on, once the bytes that had come
+ * before are read; it is never taken for the end of the stream.
+ *
+ * @param buf  where to store it
+ * @param len  bytes at `buf`; 0 reads nothing and returns 0
+ * @return the number of bytes; 0 at the end of the stream; or
+ *   -EBADF, -EFAULT, -EINVAL `len` over SSIZE_MAX, -EUSERS too many callers,
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for by netfd_set_interruptible(),
+ *   or what recv(2) said, negated (-ECONNRESET, -ENOTCONN, ...)
+ *
+ * Any thread; reads of a stream take turns, beside its writes. Obeys the read
+ * deadline and the token. Follows Go `FD.Read` and read(2).
+ *
+ * # Safety
+ *
+ * `buf` is NULL or writable for `len` bytes.
+ */
+NETFD_MUST_USE ssize_t netfd_read(int fd, void *buf, size_t len);
+
+/**
+ * Writes all of it, parking while there is no room.
+ *
+ * Fewer bytes than asked come back only if something stopped it after some
+ * had gone: netfd_last_error() tells what, and an error that the kernel would
+ * not repeat is returned by the next write too. Nothing is sent twice. On
+ * datagram and seqpacket sockets it is one message, never cut; there a `len`
+ * of 0 sends an empty one.
+ *
+ * SIGPIPE is never raised.
+ *
+ * @param buf  what to write
+ * @param len  bytes at `buf`
+ * @return the number of bytes written, or, where none was,
+ *   -EBADF, -EFAULT, -EINVAL `len` over SSIZE_MAX, -EUSERS too many callers,
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for by netfd_set_interruptible(),
+ *   or what send(2) said, negated (-EPIPE, -ECONNRESET, -EMSGSIZE, ...)
+ *
+ * Any thread; writes to a stream take turns and are never interleaved. Obeys
+ * the write deadline and the token. Follows Go `FD.Write` and write(2).
+ *
+ * # Safety
+ *
+ * `buf` is NULL or readable for `len` bytes.
+ */
+NETFD_MUST_USE ssize_t netfd_write(int fd, const void *buf, size_t len);
+
+/**
+ * As netfd_read(), into several buffers.
+ *
+ * @param iov     the buffers; more than IOV_MAX are used as far as IOV_MAX
+ *                on a stream
+ * @param iovcnt  how many
+ * @return as netfd_read(); -EINVAL where `iovcnt` is negative or the lengths
+ *   add up to more than SSIZE_MAX; -EMSGSIZE more than IOV_MAX buffers for a
+ *   message
+ *
+ * Any thread. Follows readv(2).
+ *
+ * # Safety
+ *
+ * `iov` is NULL or readable for `iovcnt` entries, each of them valid and
+ * writable.
+ */
+NETFD_MUST_USE
+ssize_t netfd_readv(int fd,
+                    const struct iovec *iov,
+                    int iovcnt);
+
+/**
+ * As netfd_write(), from several buffers: all of them, any number of them.
+ *
+ * @param iov     the buffers; a message takes at most IOV_MAX
+ * @param iovcnt  how many
+ * @return as netfd_write(); -EINVAL where `iovcnt` is negative or the lengths
+ *   add up to more than SSIZE_MAX; -EMSGSIZE more than IOV_MAX buffers for a
+ *   message
+ *
+ * Any thread. Follows Go `FD.Writev` and writev(2).
+ *
+ * # Safety
+ *
+ * `iov` is NULL or readable for `iovcnt` entries, each of them valid.
+ */
+NETFD_MUST_USE
+ssize_t netfd_writev(int fd,
+                     const struct iovec *iov,
+                     int iovcnt);
+
+/**
+ * Waits until a descriptor is ready, and moves no data.
+ *
+ * An error or a hang-up is ready in the directions asked; an entry that
+ * stands in the error queue (IP_RECVERR, timestamps) alone is not.
+ *
+ * @param events    NETFD_READABLE, NETFD_WRITABLE, or both
+ * @param deadline  of this call, in nanoseconds of CLOCK_MONOTONIC, or
+ *                  NETFD_NO_DEADLINE; one that has passed looks once. The
+ *                  descriptor's own deadlines do not count
+ * @return those of `events` that are ready, at least one, or
+ *   -EBADF, -EINVAL `events` is 0 or has other bits, -EUSERS too many
+ *   callers, NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed
+ *   meanwhile, -EINTR if asked for by netfd_set_interruptible()
+ *
+ * Any thread; takes no turn, any number may wait at once. Obeys the token.
+ * Follows poll(2).
+ */
+int netfd_wait(int fd, int events, int64_t deadline);
+
+/**
+ * Receives one message, or what a stream has.
+ *
+ * One successful system call. A datagram longer than `len` is cut;
+ * netfd_recvmsg() shows it, or MSG_TRUNC in `flags` returns its whole length.
+ *
+ * @param buf      where to store it
+ * @param len      bytes at `buf`
+ * @param flags    as for recv(2); with MSG_DONTWAIT or MSG_ERRQUEUE it never
+ *                 parks and says -EAGAIN
+ * @param from     where to store the sender's address, or NULL
+ * @param fromlen  in: bytes at `from`, out: bytes of the address
+ * @return the number of bytes, 0 for an empty datagram or the end of a
+ *   stream, or
+ *   -EBADF, -EFAULT, -EINVAL, -EUSERS, NETFD_EDEADLINE, NETFD_ECANCELED,
+ *   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
+ *   or what recvfrom(2) said, negated (-ECONNREFUSED, ...)
+ *
+ * Any thread; on datagram sockets any number receive side by side, on others
+ * they take turns with netfd_read(). Obeys the read deadline and the token.
+ * Follows Go `FD.ReadFrom` and recvfrom(2).
+ *
+ * # Safety
+ *
+ * `buf` is NULL or writable for `len` bytes, `fromlen` NULL or valid, `from`
+ * NULL or writable for `*fromlen` bytes.
+ */
+NETFD_MUST_USE
+ssize_t netfd_recvfrom(int fd,
+                       void *buf,
+                       size_t len,
+                       int flags,
+                       struct sockaddr *from,
+                       socklen_t *fromlen);
+
+/**
+ * Sends one message, or some bytes of a stream.
+ *
+ * One successful system call: on a stream it may send less, on others it is
+ * the whole message or an error. SIGPIPE is never raised.
+ *
+ * @param buf    what to send
+ * @param len    bytes at `buf`
+ * @param flags  as for send(2); with MSG_DONTWAIT it never parks and says
+ *               -EAGAIN
+ * @param to     where to, or NULL on a connected socket
+ * @param tolen  bytes at `to`
+ * @return the number of bytes, or
+ *   -EBADF, -EFAULT, -EINVAL, -EUSERS, NETFD_EDEADLINE, NETFD_ECANCELED,
+ *   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
+ *   or what sendto(2) said, negated (-EDESTADDRREQ, -EMSGSIZE, ...)
+ *
+ * Any thread; on streams it takes turns with netfd_write(). Obeys the write
+ * deadline and the token. Follows Go `FD.WriteTo` and sendto(2).
+ *
+ * # Safety
+ *
+ * `buf` is NULL or readable for `len` bytes, `to` NULL or readable for
+ * `tolen` bytes.
+ */
+NETFD_MUST_USE
+ssize_t netfd_sendto(int fd,
+                     const void *buf,
+                     size_t len,
+                     int flags,
+                     const struct sockaddr *to,
+                     socklen_t tolen);
+
+/**
+ * Receives one message with its control messages.
+ *
+ * Descriptors that come along are close-on-exec and not attached;
+ * netfd_recv_fds() is the easier way to have them.
+ *
+ * @param msg    as for recvmsg(2), filled in on success
+ * @param flags  as for netfd_recvfrom()
+ * @return as netfd_recvfrom(); -EMSGSIZE more than IOV_MAX buffers
+ *
+ * Any thread, as netfd_recvfrom(). Follows Go `FD.ReadMsg` and recvmsg(2).
+ *
+ * # Safety
+ *
+ * `msg` is NULL or valid for recvmsg(2).
+ */
+NETFD_MUST_USE ssize_t netfd_recvmsg(int fd, struct msghdr *msg, int flags);
+
+/**
+ * Sends one message with control messages.
+ *
+ * @param msg    as for sendmsg(2)
+ * @param flags  as for netfd_sendto()
+ * @return as netfd_sendto(); -EMSGSIZE more than IOV_MAX buffers
+ *
+ * Any thread, as netfd_sendto(). Follows Go `FD.WriteMsg` and sendmsg(2).
+ *
+ * # Safety
+ *
+ * `msg` is NULL or valid for sendmsg(2).
+ */
+NETFD_MUST_USE
+ssize_t netfd_sendmsg(int fd,
+                      const struct msghdr *msg,
+                      int flags);
+
+/**
+ * Sends bytes over a unix socket, with descriptors that the receiver gets
+ * copies of.
+ *
+ * On a stream the descriptors come with the first of the bytes; with `len` 0
+ * one byte is sent for them to travel with, which netfd_recv_fds() with `len`
+ * 0 takes away again.
+ *
+ * @param fds   the descriptors, of any kind; they stay the caller's
+ * @param nfds  how many, at most 253
+ * @param buf   what to send
+ * @param len   bytes at `buf`
+ * @return the number of bytes of `buf` sent, on a stream maybe less than
+ *   `len`, or as netfd_sendto(), and
+ *   -EOPNOTSUPP no unix socket, -EINVAL more than 253 descriptors
+ *
+ * Any thread, as netfd_sendto(). Follows unix(7), SCM_RIGHTS.
+ *
+ * # Safety
+ *
+ * `fds` is NULL or readable for `nfds` entries, `buf` NULL or readable for
+ * `len` bytes.
+ */
+NETFD_MUST_USE
+ssize_t netfd_send_fds(int fd,
+                       const int *fds,
+                       size_t nfds,
+                       const void *buf,
+                       size_t len);
+
+/**
+ * Receives bytes over a unix socket, with the descriptors that come along.
+ *
+ * They are close-on-exec. Sockets among them are non-blocking and attached.
+ * Those that exceed `cap` are closed, so that none leaks.
+ *
+ * @param fds   where to store them; each is the caller's
+ * @param cap   how many fit
+ * @param nfds  out: how many came; the first `cap` of them are in `fds`.
+ *              Fewer than were sent come where this process has no
+ *              descriptors left
+ * @param buf   where to store the bytes
+ * @param len   bytes at `buf`
+ * @return as netfd_recvfrom(), and -EOPNOTSUPP no unix socket
+ *
+ * Any thread, as netfd_recvfrom(). Follows unix(7), SCM_RIGHTS.
+ *
+ * # Safety
+ *
+ * `fds` is NULL or writable for `cap` entries, `nfds` NULL or valid, `buf`
+ * NULL or writable for `len` bytes.
+ */
+NETFD_MUST_USE
+ssize_t netfd_recv_fds(int fd,
+                       int *fds,
+                       size_t cap,
+                       size_t *nfds,
+                       void *buf,
+                       size_t len);
+
+/**
+ * Tells who is at the other end of a unix socket: who connected or listened,
+ * when the connection was made.
+ *
+ * @param pid  where to store the process, or NULL
+ * @param uid  where to store the user, or NULL
+ * @param gid  where to store the group, or NULL
+ * @return 0, or
+ *   -EBADF, NETFD_ECLOSED, -EOPNOTSUPP no unix socket, -ENOTCONN no peer
+ *
+ * Any thread; never parks. Follows unix(7), SO_PEERCRED.
+ *
+ * # Safety
+ *
+ * Each pointer is NULL or valid.
+ */
+int netfd_peer_cred(int fd, pid_t *pid, uid_t *uid, gid_t *gid);
+
+/**
+ * The time now, in nanoseconds of CLOCK_MONOTONIC.
+ *
+ * Any thread; in signal handlers, too.
+ */
+int64_t netfd_now(void);
+
+/**
+ * The deadline that lies `ns` nanoseconds ahead: netfd_now() + `ns`.
+ *
+ * It stops at the end of the range, and is never NETFD_NO_DEADLINE. With a
+ * negative `ns` it lies in the past.
+ *
+ * Any thread.
+ */
+int64_t netfd_after(int64_t ns);
+
+/**
+ * Sets both deadlines of a descriptor.
+ *
+ * A deadline is a point in time. Once it has passed, every call in its
+ * direction fails with NETFD_EDEADLINE, one that is parked already and one
+ * that would have found data too, until another one is set. It ends calls,
+ * not the descriptor: nothing is lost. Setting one costs no system call
+ * unless somebody is parked.
+ *
+ * @param t  nanoseconds of CLOCK_MONOTONIC, see netfd_after(); or
+ *           NETFD_NO_DEADLINE; what is not in the future has passed
+ * @return 0, or -EBADF, NETFD_ECLOSED
+ *
+ * Any thread; calls that are parked obey it at once. Follows Go
+ * `net.Conn.SetDeadline`.
+ */
+int netfd_set_deadline(int fd, int64_t t);
+
+/**
+ * Sets the deadline of reads, receives and accepts; otherwise as
+ * netfd_set_deadline().
+ *
+ * @param t  as for netfd_set_deadline()
+ * @return 0, or -EBADF, NETFD_ECLOSED
+ *
+ * Any thread. Follows Go `net.Conn.SetReadDeadline`.
+ */
+int netfd_set_read_deadline(int fd, int64_t t);
+
+/**
+ * Sets the deadline of writes, sends and connects; otherwise as
+ * netfd_set_deadline().
+ *
+ * @param t  as for netfd_set_deadline()
+ * @return 0, or -EBADF, NETFD_ECLOSED
+ *
+ * Any thread. Follows Go `net.Conn.SetWriteDeadline`.
+ */
+int netfd_set_write_deadline(int fd, int64_t t);
+
+/**
+ * Says whether signals end the calling thread's calls.
+ *
+ * Off, which is the default, a call that waits goes on waiting after a
+ * signal handler has run. On, it returns -EINTR instead; a write that had
+ * sent a part returns the count. For languages that act on signals between
+ * calls only, as Python does on Ctrl-C.
+ *
+ * A handler that runs just before the call begins to wait does not end it.
+ *
+ * @param on  1 or 0
+ * @return 0, or -EINVAL
+ *
+ * For the calling thread only.
+ */
+int netfd_set_interruptible(int on);
+
+/**
+ * Makes a cancel token: a switch that ends calls on any number of
+ * descriptors, in any number of threads, once and for good.
+ *
+ * It needs no descriptor until a call parks on it.
+ *
+ * @return the token, the caller's until netfd_cancel_free(), or NULL where
+ *   there is no memory
+ *
+ * Any thread. Follows Go `context.WithCancel`.
+ */
+NETFD_MUST_USE struct netfd_cancel *netfd_cancel_new(void);
+
+/**
+ * Fires a token: every call that obeys it fails with NETFD_ECANCELED, those
+ * that are parked already too. It cannot be undone.
+ *
+ * All that the caller did before is visible to the callers that it wakes.
+ *
+ * @param c  a token, or NULL: nothing happens
+ *
+ * Any thread, and signal handlers: it is async-signal-safe and leaves errno
+ * alone.
+ *
+ * # Safety
+ *
+ * `c` is NULL or a token that is not freed before the call returns.
+ */
+void netfd_cancel_fire(struct netfd_cancel *c);
+
+/**
+ * Whether a token has fired.
+ *
+ * @param c  a token, or NULL: it has not
+ * @return 1 or 0
+ *
+ * Any thread, and signal handlers.
+ *
+ * # Safety
+ *
+ * `c` is NULL or a token that is not freed before the call returns.
+ */
+int netfd_cancel_fired(const struct netfd_cancel *c);
+
+/**
+ * Gives a token back.
+ *
+ * Descriptors and calls that still have it go on obeying it; the last of
+ * them lets it go. Freeing does not fire.
+ *
+ * @param c  a token, not to be used by the caller again; or NULL
+ *
+ * Any thread.
+ *
+ * # Safety
+ *
+ * `c` is NULL or a token, freed for the first time.
+ */
+void netfd_cancel_free(struct netfd_cancel *c);
+
+/**
+ * Sets the token that every call on a descriptor obeys, those that are parked
+ * already too.
+ *
+ * @param c  a token; or NULL: none
+ * @return 0, or -EBADF, NETFD_ECLOSED
+ *
+ * Any thread. What was set before is let go. Follows the use of Go's
+ * `context.Context`, which Go itself has for dials only.
+ *
+ * # Safety
+ *
+ * `c` is NULL or a token.
+ */
+int netfd_set_cancel(int fd, struct netfd_cancel *c);
+
+/**
+ * Tells a socket's own address, as the kernel has it.
+ *
+ * @param sa   where to store it, cut to the room there is
+ * @param len  in: bytes at `sa`, out: bytes of the address
+ * @return 0, or
+ *   -EBADF, NETFD_ECLOSED, -EFAULT,
+ *   or what getsockname(2) said, negated
+ *
+ * Any thread; never parks. Follows Go `LocalAddr` and getsockname(2).
+ *
+ * # Safety
+ *
+ * `len` is NULL or valid, `sa` NULL or writable for `*len` bytes.
+ */
+int netfd_local_addr(int fd, struct sockaddr *sa, socklen_t *len);
+
+/**
+ * Tells the address of the other end.
+ *
+ * What accept or connect learned is kept with the descriptor, so that it is
+ * known after a reset too.
+ *
+ * @param sa   where to store it, cut to the room there is
+ * @param len  in: bytes at `sa`, out: bytes of the address
+ * @return 0, or
+ *   -EBADF, NETFD_ECLOSED, -EFAULT, -ENOTCONN,
+ *   or what getpeername(2) said, negated
+ *
+ * Any thread; never parks. Follows Go `RemoteAddr` and getpeername(2).
+ *
+ * # Safety
+ *
+ * `len` is NULL or valid, `sa` NULL or writable for `*len` bytes.
+ */
+int netfd_remote_addr(int fd, struct sockaddr *sa, socklen_t *len);
+
+/**
+ * Writes an address as text: "127.0.0.1:80", "[fe80::1%eth0]:80",
+ * "/run/app.sock", "@abstract".
+ *
+ * An IPv4-mapped IPv6 address is written as plain IPv4. An unnamed unix
+ * address is the empty text.
+ *
+ * @param sa   an address
+ * @param len  bytes at `sa`
+ * @param buf  where to store the text, cut to `cap` bytes with its NUL; NULL
+ *             where `cap` is 0. NETFD_ADDR_TEXT bytes are always enough
+ * @param cap  bytes at `buf`
+ * @return the length of the whole text, as snprintf(3), or
+ *   -EFAULT, -EINVAL `len` out of range
+ *
+ * Any thread. Follows Go `net.Addr.String`.
+ *
+ * # Safety
+ *
+ * `sa` is NULL or readable for `len` bytes, `buf` NULL or writable for `cap`
+ * bytes.
+ */
+int netfd_addr_format(const struct sockaddr *sa,
+                      socklen_t len,
+                      char *buf,
+                      size_t cap);
+
+/**
+ * Reads an address from text, without looking anything up.
+ *
+ * The host is an IP address or, for a wildcard, empty; the port a number or,
+ * for 0, empty. Unix addresses are paths, or "@name" for the abstract ones.
+ *
+ * @param network  "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix",
+ *                 "unixgram" or "unixpacket"
+ * @param address  "host:port", "[v6%zone]:port", ":port", or a path
+ * @param sa       where to store the address
+ * @param len      in: bytes at `sa`, out: bytes of the address
+ * @return 0, or
+ *   -EFAULT, NETFD_ENETWORK unknown network, NETFD_EADDRESS no address of
+ *   that network, -EINVAL a unix path that is too long, or `*len` too small
+ *
+ * Any thread; never parks. Follows Go `net.SplitHostPort` and
+ * `netip.ParseAddrPort`.
+ *
+ * # Safety
+ *
+ * `network` and `address` are NULL or end with a NUL, `len` is NULL or valid,
+ * `sa` NULL or writable for `*len` bytes.
+ */
+int netfd_addr_parse(const char *network,
+                     const char *address,
+                     struct sockaddr_storage *sa,
+                     socklen_t *len);
+
+/**
+ * Counts what is going on.
+ *
+ * In a child made by fork(2) `parked` begins again.
+ *
+ * @param out  where to store the counts, `size` set
+ * @return 0, or -EFAULT, -EINVAL `size` is 0
+ *
+ * Any thread; looks at every descriptor. The counts are not of one moment.
+ *
+ * # Safety
+ *
+ * `out` is NULL or writable for `size` bytes.
+ */
+int netfd_stats(struct netfd_stats *out);
+
+/**
+ * Writes what is attached and who is parked on what, since when, as text for
+ * people: a line for each descriptor, and one for each caller.
+ *
+ * @param out_fd  any descriptor that can be written: 2, a file, a pipe
+ * @return 0, or
+ *   what write(2) said, negated (-EAGAIN where a non-blocking one is full)
+ *
+ * Any thread; may block as long as writing to `out_fd` does. SIGPIPE is not
+ * raised.
+ */
+int netfd_dump(int out_fd);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* NETFD_H */

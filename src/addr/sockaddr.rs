@@ -1,0 +1,136 @@
+//! The layouts of socket addresses: what their bytes say.
+
+use crate::sys::socket::{ADDRESS_ROOM, Sockaddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The bytes of a path in a unix address.
+pub const PATH_ROOM: usize = 108;
+/// Where a path begins, behind the family.
+const PATH_AT: usize = 2;
+
+/// An address that is understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts<'a> {
+    /// An IP address, a port, and for IPv6 the interface's index or 0.
+    Inet(IpAddr, u16, u32),
+    /// A unix path, without its NUL.
+    Path(&'a [u8]),
+    /// An abstract unix name, without the NUL that marks it.
+    Abstract(&'a [u8]),
+    /// A unix address without a name.
+    Unnamed,
+    /// Anything else.
+    Other,
+}
+
+/// Takes an address apart.
+pub fn parts(address: &Sockaddr) -> Parts<'_> {
+    let bytes = address.bytes();
+    let inet = || match address.family() {
+        libc::AF_INET => {
+            let ip = Ipv4Addr::from(field::<4>(bytes, 4)?);
+            Some(Parts::Inet(ip.into(), port(bytes)?, 0))
+        }
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(field::<16>(bytes, 8)?);
+            let scope = u32::from_ne_bytes(field(bytes, 24)?);
+            Some(Parts::Inet(ip.into(), port(bytes)?, scope))
+        }
+        _ => None,
+    };
+    match address.family() {
+        libc::AF_UNIX => unix(bytes.get(PATH_AT..).unwrap_or_default()),
+        _ => inet().unwrap_or(Parts::Other),
+    }
+}
+
+fn unix(name: &[u8]) -> Parts<'_> {
+    // As Go has it: a name ends at its first NUL, an abstract one behind the
+    // first.
+    let until_nul = |bytes: &'_ [u8]| bytes.iter().take_while(|byte| **byte != 0).count();
+    match name.split_first() {
+        None => Parts::Unnamed,
+        Some((0, rest)) => Parts::Abstract(rest.get(..until_nul(rest)).unwrap_or_default()),
+        Some(_) => Parts::Path(name.get(..until_nul(name)).unwrap_or_default()),
+    }
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn port(bytes: &[u8]) -> Option<u16> {
+    field(bytes, 2).map(u16::from_be_bytes)
+}
+
+/// The address of an IP address and a port; `scope` is an interface's index.
+pub fn inet(ip: IpAddr, port: u16, scope: u32) -> Sockaddr {
+    let mut bytes = [0; 28];
+    let mut at = 0;
+    let mut put = |part: &[u8]| {
+        for (place, byte) in bytes.iter_mut().skip(at).zip(part) {
+            *place = *byte;
+        }
+        at += part.len();
+    };
+    match ip {
+        IpAddr::V4(ip) => {
+            put(&family(libc::AF_INET));
+            put(&port.to_be_bytes());
+            put(&ip.octets());
+            put(&[0; 8]);
+        }
+        IpAddr::V6(ip) => {
+            put(&family(libc::AF_INET6));
+            put(&port.to_be_bytes());
+            put(&[0; 4]);
+            put(&ip.octets());
+            put(&scope.to_ne_bytes());
+        }
+    }
+    Sockaddr::from_bytes(bytes.get(..at).unwrap_or_default())
+}
+
+/// The unix address whose name, NULs included, is `name`.
+pub fn unix_named(name: &[u8]) -> Sockaddr {
+    let mut bytes = [0; ADDRESS_ROOM];
+    let whole = family(libc::AF_UNIX);
+    let whole = whole.iter().chain(name);
+    let mut len = 0;
+    for (place, byte) in bytes.iter_mut().zip(whole) {
+        *place = *byte;
+        len += 1;
+    }
+    Sockaddr::from_bytes(bytes.get(..len).unwrap_or_default())
+}
+
+fn family(family: libc::c_int) -> [u8; 2] {
+    libc::sa_family_t::try_from(family)
+        .unwrap_or(0)
+        .to_ne_bytes()
+}
+
+/// The file of a unix socket, if it has one.
+pub fn unix_path(address: &Sockaddr) -> Option<&[u8]> {
+    match parts(address) {
+        Parts::Path(path) => Some(path),
+        _ => None,
+    }
+}
+
+/// Whether the address says nothing: no port, and no host.
+pub fn is_unbound(address: &Sockaddr) -> bool {
+    matches!(parts(address), Parts::Inet(ip, 0, _) if ip.is_unspecified())
+}
+
+/// Whether a socket that asked for `wanted` may have been given `given`: an
+/// unspecified host or port leaves the choice to the kernel.
+pub fn is_within(given: &Sockaddr, wanted: &Sockaddr) -> bool {
+    match (parts(given), parts(wanted)) {
+        (Parts::Inet(ip, port, _), Parts::Inet(wanted_ip, wanted_port, _)) => {
+            (ip == wanted_ip || wanted_ip.is_unspecified())
+                && (port == wanted_port || wanted_port == 0)
+        }
+        (given, wanted) => given == wanted,
+    }
+}

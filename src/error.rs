@@ -1,0 +1,109 @@
+//! The one kind of error inside: a number, and the call that failed.
+//!
+//! It becomes the number that C sees in `ffi::boundary` and nowhere else.
+
+pub mod text;
+
+use libc::c_int;
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// A failure: `-errno` where the kernel said it, a code from -10001 down where
+/// this library did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    code: c_int,
+    call: &'static str,
+    recorded: bool,
+}
+
+/// The deadline has passed.
+pub const DEADLINE: Error = Error::ours(-10001);
+/// The descriptor was destroyed, or handed back by detach, meanwhile or before.
+pub const CLOSED: Error = Error::ours(-10002);
+/// The cancel token has fired.
+pub const CANCELED: Error = Error::ours(-10003);
+/// The network's name is unknown.
+pub const NETWORK: Error = Error::ours(-10004);
+/// The address text does not parse.
+pub const ADDRESS: Error = Error::ours(-10005);
+/// The host name does not exist.
+pub const NOHOST: Error = Error::ours(-10006);
+/// The host name could not be looked up.
+pub const DNS: Error = Error::ours(-10007);
+/// A bug in this library.
+pub const PANIC: Error = Error::ours(-10008);
+
+/// Not a descriptor that the library holds.
+pub const BADF: Error = Error::argument(libc::EBADF);
+/// A pointer that may not be NULL is.
+pub const FAULT: Error = Error::argument(libc::EFAULT);
+/// An argument out of its range.
+pub const INVAL: Error = Error::argument(libc::EINVAL);
+
+impl Error {
+    const fn ours(code: c_int) -> Self {
+        Self {
+            code,
+            call: "",
+            recorded: false,
+        }
+    }
+
+    /// An errno value that this library found by itself, no system call being
+    /// to blame.
+    pub const fn argument(errno: c_int) -> Self {
+        Self::ours(-errno)
+    }
+
+    /// What the system call named `call` said.
+    pub const fn os(errno: c_int, call: &'static str) -> Self {
+        Self {
+            code: -errno,
+            call,
+            recorded: false,
+        }
+    }
+
+    /// The same failure, blamed on another name: Go's for the call.
+    #[must_use]
+    pub const fn named(self, call: &'static str) -> Self {
+        Self { call, ..self }
+    }
+
+    /// The same failure, now that its circumstances are in the thread's
+    /// failure record.
+    #[must_use]
+    pub const fn recorded(self) -> Self {
+        Self {
+            recorded: true,
+            ..self
+        }
+    }
+
+    /// Whether the circumstances have been recorded.
+    pub const fn is_recorded(self) -> bool {
+        self.recorded
+    }
+
+    /// The number that C sees.
+    pub const fn code(self) -> c_int {
+        self.code
+    }
+
+    /// The system call that failed, or "".
+    pub const fn call(self) -> &'static str {
+        self.call
+    }
+
+    /// Whether this is the errno value `errno`.
+    pub const fn is(self, errno: c_int) -> bool {
+        self.code == -errno
+    }
+
+    /// Whether this is the same failure as `other`, wherever it came from.
+    pub const fn same(self, other: Self) -> bool {
+        self.code == other.code
+    }
+}

@@ -1,0 +1,453 @@
+//! A call inside a descriptor, and its loop: lock, prepare, call, on EINTR
+//! again, on EAGAIN park. Named as in Go's internal/poll.
+
+use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
+use crate::fd::cancel::{Cancel, Held};
+use crate::fd::table::{self, Entry, Kind};
+use crate::fd::word::{Attempt, Tag, Turn};
+use crate::park::{self, Waiter};
+use crate::poll::{Outcome, Poller, Watch};
+use crate::sync::Ordering;
+use crate::sys::{Fd, event, futex, process, time};
+use libc::c_short;
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Reads and accepts.
+    Read,
+    /// Writes and connects.
+    Write,
+}
+
+impl Side {
+    fn turn(self) -> Turn {
+        match self {
+            Self::Read => Turn::Read,
+            Self::Write => Turn::Write,
+        }
+    }
+
+    fn poll_turn(self) -> Turn {
+        match self {
+            Self::Read => Turn::PollIn,
+            Self::Write => Turn::PollOut,
+        }
+    }
+
+    /// The poll(2) event that ends a wait.
+    pub fn event(self) -> c_short {
+        match self {
+            Self::Read => libc::POLLIN,
+            Self::Write => libc::POLLOUT,
+        }
+    }
+}
+
+/// What limits a call besides the descriptor's token.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The descriptor's deadline that counts, if one does.
+    pub side: Option<Side>,
+    /// A deadline of the call's own; 0: none.
+    pub deadline: i64,
+    /// A token of the call's own, which its caller holds.
+    pub token: Option<&'static Cancel>,
+}
+
+impl Limits {
+    /// The descriptor's own limits and no others.
+    pub const fn of(side: Side) -> Self {
+        Self {
+            side: Some(side),
+            deadline: 0,
+            token: None,
+        }
+    }
+}
+
+/// Whether a call may park.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It waits for its turn and for readiness.
+    Park,
+    /// It says EAGAIN instead.
+    Never,
+}
+
+/// One call inside a descriptor: a reference and, where it takes one, a turn.
+/// Dropping it leaves, and the last one out closes.
+#[derive(Debug)]
+pub struct Call {
+    fd: Fd,
+    entry: &'static Entry,
+    epoch: u32,
+    tag: Tag,
+    /// The turn that it needs.
+    wants: Option<Turn>,
+    /// The turn that it has.
+    turn: Option<Turn>,
+}
+
+impl Drop for Call {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(state) = self.entry.mutex.leave(self.epoch, self.tag, self.turn) {
+            // The close error is the destroyer's to hear, and `end` tells it.
+            let _ = self.entry.end(self.fd, self.tag, state);
+        }
+    }
+}
+
+impl Call {
+    /// Enters without a turn.
+    pub fn incref(fd: Fd) -> Result<Self> {
+        Self::enter(fd, None)
+    }
+
+    /// Enters for the turn of `side`. Where it is taken, `rwlock` waits.
+    #[inline]
+    pub fn exclusive(fd: Fd, side: Side) -> Result<Self> {
+        Self::enter(fd, Some(side.turn()))
+    }
+
+    /// Enters to read or write: for the side's turn on streams and sequences,
+    /// without one on datagrams.
+    #[inline]
+    pub fn shared(fd: Fd, side: Side) -> Result<Self> {
+        loop {
+            let takes_turns = table::find(fd)?.kind().takes_turns();
+            let call = Self::enter(fd, takes_turns.then(|| side.turn()))?;
+            // Not so only if the number was attached anew between the two.
+            if call.kind().takes_turns() == takes_turns {
+                return Ok(call);
+            }
+        }
+    }
+
+    #[inline]
+    fn enter(fd: Fd, wants: Option<Turn>) -> Result<Self> {
+        let entry = table::find(fd)?;
+        let epoch = process::epoch();
+        let (tag, got) = entry.mutex.enter(epoch, wants)?;
+        Ok(Self {
+            fd,
+            entry,
+            epoch,
+            tag,
+            wants,
+            turn: if got { wants } else { None },
+        })
+    }
+
+    /// Waits for the turn that it entered for, within `limits`.
+    #[inline]
+    pub fn rwlock(&mut self, limits: Limits, patience: Patience) -> Result<()> {
+        match self.wants {
+            Some(turn) if self.turn.is_none() => self.rwlock_slow(turn, limits, patience),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn rwlock_slow(&mut self, turn: Turn, limits: Limits, patience: Patience) -> Result<()> {
+        self.prepare(limits)?;
+        match patience {
+            Patience::Park => self.wait_turn(turn, limits)?,
+            Patience::Never => return Err(Error::argument(libc::EAGAIN)),
+        }
+        self.turn = Some(turn);
+        Ok(())
+    }
+
+    /// The descriptor's number.
+    pub fn fd(&self) -> Fd {
+        self.fd
+    }
+
+    /// The descriptor's state.
+    pub fn entry(&self) -> &'static Entry {
+        self.entry
+    }
+
+    /// What kind of socket it is.
+    pub fn kind(&self) -> Kind {
+        self.entry.kind()
+    }
+
+    /// Wakes those who are parked on one side, or whose wait is for both, so
+    /// that they look again at what has been changed.
+    pub fn wake(&self, side: Side) {
+        let turns = [side.turn(), side.poll_turn(), Turn::PollBoth];
+        self.entry.mutex.wake(self.epoch, &turns);
+    }
+
+    /// Whether the call may go on: not evicted, not canceled, in time.
+    #[inline]
+    pub fn prepare(&self, limits: Limits) -> Result<()> {
+        if !self.entry.mutex.is_open(self.tag) {
+            return Err(CLOSED);
+        }
+        if self.entry.cancel.is_fired() || limits.token.is_some_and(Cancel::is_fired) {
+            return Err(CANCELED);
+        }
+        let deadline = self.deadline(limits);
+        if deadline != 0 && deadline <= time::now() {
+            return Err(DEADLINE);
+        }
+        Ok(())
+    }
+
+    /// The earlier of the deadlines that count; 0: none.
+    #[inline]
+    fn deadline(&self, limits: Limits) -> i64 {
+        let of_fd = match limits.side {
+            Some(Side::Read) => self.entry.read_deadline.load(Ordering::Acquire),
+            Some(Side::Write) => self.entry.write_deadline.load(Ordering::Acquire),
+            None => 0,
+        };
+        earlier(of_fd, limits.deadline)
+    }
+
+    /// The loop: `call` until it says something else than EINTR, or EAGAIN and
+    /// the caller may park. `likely`: it is worth a try before the first park.
+    #[inline]
+    pub fn run<T>(
+        &self,
+        side: Side,
+        limits: Limits,
+        likely: bool,
+        mut call: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let mut poller = Poller::default();
+        if likely {
+            self.prepare(limits)?;
+        } else {
+            self.wait(side.event(), limits, &mut poller)?;
+        }
+        loop {
+            match call() {
+                Err(error) if error.is(libc::EINTR) => self.prepare(limits)?,
+                Err(error) if error.is(libc::EAGAIN) => {
+                    self.wait(side.event(), limits, &mut poller)?;
+                    poller.missed();
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// `call` once, for those who never park: EAGAIN comes out.
+    pub fn run_once<T>(&self, limits: Limits, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            self.prepare(limits)?;
+            match call() {
+                Err(error) if error.is(libc::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Parks until the descriptor is ready for `events`, and returns for what.
+    #[cold]
+    pub fn wait(&self, events: c_short, limits: Limits, poller: &mut Poller) -> Result<c_short> {
+        match self.turn {
+            Some(turn) => self.poll(turn, self.fd, events, limits, poller),
+            None => {
+                // Any number may wait at once: one polls, the others queue.
+                let turn = match (events & libc::POLLIN != 0, events & libc::POLLOUT != 0) {
+                    (true, true) => Turn::PollBoth,
+                    (false, true) => Turn::PollOut,
+                    _ => Turn::PollIn,
+                };
+                self.wait_turn(turn, limits)?;
+                let ready = self.poll(turn, self.fd, events, limits, poller);
+                self.entry.mutex.give_turn(self.epoch, self.tag, turn);
+                ready
+            }
+        }
+    }
+
+    /// Looks, without waiting, for which of `events` the descriptor is ready.
+    pub fn poll_now(&self, events: c_short) -> Result<c_short> {
+        let mut set = [event::interest(self.fd, events)];
+        event::ppoll(&mut set, 0)?;
+        let [polled] = set;
+        Ok(polled.revents)
+    }
+
+    /// Parks for `ns`, unless a limit is nearer. For a caller with a turn.
+    pub fn pause(&self, ns: i64, limits: Limits) -> Result<()> {
+        let until = time::now().saturating_add(ns);
+        let short = Limits {
+            deadline: earlier(limits.deadline, until),
+            ..limits
+        };
+        let turn = self.turn.unwrap_or(Turn::PollBoth);
+        match self.poll(turn, -1, 0, short, &mut Poller::default()) {
+            Err(error) if error.same(DEADLINE) => self.prepare(limits),
+            other => other.map(drop),
+        }
+    }
+
+    /// Polls under `turn`, which the caller has: arm, look, sleep. The order
+    /// is why no wake-up is lost (see park/waiter.rs).
+    fn poll(
+        &self,
+        turn: Turn,
+        fd: Fd,
+        events: c_short,
+        limits: Limits,
+        poller: &mut Poller,
+    ) -> Result<c_short> {
+        let Some(slot) = self.entry.mutex.slot(turn) else {
+            return Err(crate::error::PANIC);
+        };
+        park::with_waiter(|waiter, id| {
+            park::event_of(waiter);
+            loop {
+                waiter.arm(true);
+                if let Some(stale) = park::find(slot.put(id)) {
+                    stale.wake(); // of a descriptor closed behind our back
+                }
+                let outcome = self
+                    .look(limits, waiter)
+                    .and_then(|look| look.poll(poller, fd, events, waiter));
+                if !slot.withdraw(id) {
+                    waiter.settle();
+                    self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
+                }
+                let outcome = outcome?;
+                if outcome.ready != 0 {
+                    return Ok(outcome.ready);
+                }
+                if outcome.signal && park::interruptible() {
+                    return Err(Error::os(libc::EINTR, "ppoll"));
+                }
+            }
+        })
+    }
+
+    /// Waits for a turn in its queue, within `limits`.
+    #[cold]
+    fn wait_turn(&self, turn: Turn, limits: Limits) -> Result<()> {
+        if self.entry.mutex.try_turn(self.tag, turn) == Attempt::Taken {
+            return Ok(());
+        }
+        park::with_waiter(|waiter, id| {
+            if limits.token.is_some() {
+                park::event_of(waiter);
+            }
+            loop {
+                waiter.arm(limits.token.is_some());
+                let mutex = &self.entry.mutex;
+                match mutex.turn_or_queue(self.epoch, self.tag, turn, waiter, id) {
+                    Attempt::Taken => return Ok(()),
+                    Attempt::Gone => return Err(CLOSED),
+                    Attempt::Busy => {}
+                }
+                let waited = self.queue(limits, waiter);
+                if !mutex.unqueue(self.epoch, turn, waiter) {
+                    waiter.settle();
+                    self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
+                    if waited.is_err() {
+                        mutex.hand_on(self.epoch, turn); // woken for nothing
+                    }
+                }
+                waited?;
+            }
+        })
+    }
+
+    /// Sleeps in a queue, once.
+    fn queue(&self, limits: Limits, waiter: &Waiter) -> Result<()> {
+        let look = self.look(limits, waiter)?;
+        let signal = if limits.token.is_some() {
+            // Only a poll hears a token of the call's own. (One that is set
+            // on the descriptor ends the turn's holder, and so one by one all
+            // who queue behind it.)
+            let outcome = look.poll(&mut Poller::default(), -1, 0, waiter)?;
+            outcome.signal
+        } else {
+            waiter.sleep(look.deadline) == futex::Woken::Signal
+        };
+        if signal && park::interruptible() {
+            return Err(Error::os(libc::EINTR, "futex"));
+        }
+        Ok(())
+    }
+
+    /// Looks, once the waiter is visible, at what could forbid to sleep.
+    fn look(&self, limits: Limits, waiter: &Waiter) -> Result<Look> {
+        if !self.entry.mutex.is_open(self.tag) {
+            return Err(CLOSED);
+        }
+        let now = time::now();
+        let mut look = Look {
+            deadline: self.deadline(limits),
+            timeout: -1,
+            of_fd: self.entry.cancel.hold(),
+            of_call: limits.token,
+        };
+        if look.tokens().any(Cancel::is_fired) {
+            return Err(CANCELED);
+        }
+        if look.deadline != 0 {
+            look.timeout = look.deadline.saturating_sub(now);
+            if look.timeout <= 0 {
+                return Err(DEADLINE);
+            }
+        }
+        waiter.since.store(now, Ordering::Relaxed);
+        self.entry.parks.fetch_add(1, Ordering::Relaxed);
+        Ok(look)
+    }
+}
+
+/// The earlier of two deadlines, where 0 is none.
+fn earlier(one: i64, other: i64) -> i64 {
+    match (one, other) {
+        (0, only) | (only, 0) => only,
+        (one, other) => one.min(other),
+    }
+}
+
+/// What a caller that may sleep has seen: how long, and which tokens to hear.
+#[derive(Debug)]
+struct Look {
+    deadline: i64,
+    timeout: i64,
+    of_fd: Option<Held>,
+    of_call: Option<&'static Cancel>,
+}
+
+impl Look {
+    fn tokens(&self) -> impl Iterator<Item = &'static Cancel> {
+        let of_fd = self.of_fd.as_ref().and_then(Held::token);
+        of_fd.into_iter().chain(self.of_call)
+    }
+
+    /// Sleeps in a poll.
+    fn poll(
+        &self,
+        poller: &mut Poller,
+        fd: Fd,
+        events: c_short,
+        waiter: &Waiter,
+    ) -> Result<Outcome> {
+        let mut watch = Watch::new(fd, events);
+        watch.add(Some(waiter.event()).filter(|event| *event >= 0));
+        for token in self.tokens() {
+            watch.add(token.event());
+        }
+        let outcome = poller.wait(watch, self.timeout)?;
+        if outcome.other && !waiter.is_woken() {
+            // A token's eventfd that was written by a process that shares it:
+            // it has not fired here, and must not be seen readable for ever.
+            for token in self.tokens().filter(|token| !token.is_fired()) {
+                token.event().into_iter().for_each(event::drain);
+            }
+        }
+        Ok(outcome)
+    }
+}

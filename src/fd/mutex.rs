@@ -1,0 +1,182 @@
+//! fdMutex: a descriptor's lifetime word, with those who wait for it.
+//!
+//! Who may enter, who has which turn, who comes next, who is evicted, who
+//! closes. It decides and wakes; it never waits itself (`desc.rs` does).
+
+use crate::error::Result;
+use crate::fd::queue::Queue;
+use crate::fd::word::{Attempt, Left, State, TURNS, Tag, Turn, Word};
+use crate::park::{self, Slot, Waiter};
+
+/// Go's fdMutex, with the places where callers are parked.
+#[derive(Debug, Default)]
+pub struct FdMutex {
+    word: Word,
+    /// Under each turn, the one who polls while it has it.
+    slots: [Slot; TURNS.len()],
+    queue: Queue,
+}
+
+impl FdMutex {
+    /// Takes a reference, and the turn where one is asked for and free.
+    /// `-EBADF` never attached, `NETFD_ECLOSED` destroyed, `-EUSERS` full.
+    #[inline]
+    pub fn enter(&self, epoch: u32, turn: Option<Turn>) -> Result<(Tag, bool)> {
+        self.word.enter(epoch, turn)
+    }
+
+    /// Takes a turn where it is free.
+    pub fn try_turn(&self, tag: Tag, turn: Turn) -> Attempt {
+        self.word.take_turn(tag, turn)
+    }
+
+    /// Takes a turn, or puts the waiter, which is armed, at the end of its
+    /// queue (`Busy`).
+    pub fn turn_or_queue(
+        &self,
+        epoch: u32,
+        tag: Tag,
+        turn: Turn,
+        waiter: &Waiter,
+        id: u32,
+    ) -> Attempt {
+        let lists = self.queue.lock(epoch);
+        let attempt = self.word.take_turn_or_queue(tag, turn);
+        if attempt == Attempt::Busy {
+            lists.push(turn, id, waiter);
+        }
+        attempt
+    }
+
+    /// Takes a waiter that gives up out of the queue. False: it has been
+    /// claimed, and its owner is to settle.
+    pub fn unqueue(&self, epoch: u32, turn: Turn, waiter: &Waiter) -> bool {
+        let lists = self.queue.lock(epoch);
+        let removed = lists.remove(turn, waiter);
+        if removed && lists.is_empty(turn) {
+            self.word.queue_is_empty(turn);
+        }
+        removed
+    }
+
+    /// Wakes the first in the queue where the turn is free. Whoever was woken
+    /// for a turn and does not take it owes this to the next.
+    pub fn hand_on(&self, epoch: u32, turn: Turn) {
+        if !self.word.is_idle(turn) {
+            return;
+        }
+        let lists = self.queue.lock(epoch);
+        let next = lists.pop(turn);
+        if lists.is_empty(turn) {
+            self.word.queue_is_empty(turn);
+        }
+        drop(lists);
+        if let Some(waiter) = next {
+            waiter.wake();
+        }
+    }
+
+    /// Gives a turn back, and keeps the reference.
+    pub fn give_turn(&self, epoch: u32, tag: Tag, turn: Turn) {
+        if self.word.give_turn(tag, turn) {
+            self.hand_on(epoch, turn);
+        }
+    }
+
+    /// Gives back a reference and, where one is held, a turn. `Some`: the
+    /// caller was the last one out and has to end what the state says.
+    #[inline]
+    pub fn leave(&self, epoch: u32, tag: Tag, turn: Option<Turn>) -> Option<State> {
+        let Left { next, last } = self.word.leave(tag, turn);
+        if let Some(turn) = turn
+            && next
+        {
+            self.hand_on(epoch, turn);
+        }
+        last
+    }
+
+    /// Whether the descriptor is still the caller's.
+    #[inline]
+    pub fn is_open(&self, tag: Tag) -> bool {
+        self.word.is_open(tag)
+    }
+
+    /// Begins the end and evicts all callers: `end` is `Destroying` or
+    /// `Detaching`. The caller has to leave, like anyone else inside.
+    pub fn close(&self, epoch: u32, end: State) -> Result<Tag> {
+        let tag = self.word.close(epoch, end)?;
+        self.wake_all(epoch);
+        Ok(tag)
+    }
+
+    /// Moves the state on, where the descriptor is still the caller's.
+    pub fn advance(&self, tag: Tag, from: State, to: State) -> bool {
+        self.word.advance(tag, from, to)
+    }
+
+    /// Makes it another descriptor's, and evicts whoever is inside.
+    pub fn renew(&self, epoch: u32) -> Tag {
+        let tag = self.word.renew(epoch);
+        self.wake_all(epoch);
+        tag
+    }
+
+    /// The state, and whose it is.
+    pub fn state(&self, epoch: u32) -> (State, Tag) {
+        self.word.state(epoch)
+    }
+
+    /// The slot of the one who polls under `turn`.
+    pub fn slot(&self, turn: Turn) -> Option<&Slot> {
+        self.slots.get(turn as usize)
+    }
+
+    /// Wakes all who poll under `turns` or queue for them, so that they look
+    /// at a deadline or a token that has changed.
+    pub fn wake(&self, epoch: u32, turns: &[Turn]) {
+        for turn in turns {
+            self.wake_slot(*turn);
+        }
+        if self.word.any_queue() {
+            for turn in turns {
+                self.wake_queue(epoch, *turn);
+            }
+        }
+    }
+
+    fn wake_all(&self, epoch: u32) {
+        // The word says already that it is over: nobody joins a queue now.
+        for turn in TURNS {
+            self.wake_slot(turn);
+            self.wake_queue(epoch, turn);
+        }
+    }
+
+    fn wake_slot(&self, turn: Turn) {
+        let id = self.slot(turn).map_or(0, Slot::take);
+        if let Some(waiter) = park::find(id) {
+            waiter.wake();
+        }
+    }
+
+    fn wake_queue(&self, epoch: u32, turn: Turn) {
+        let lists = self.queue.lock(epoch);
+        let claimed = lists.take(turn);
+        self.word.queue_is_empty(turn);
+        drop(lists);
+        claimed.wake();
+    }
+
+    /// Shows each parked caller to `look`: under which turn, and whether it
+    /// polls or queues.
+    pub fn each(&self, epoch: u32, mut look: impl FnMut(Turn, bool, &'static Waiter)) {
+        for turn in TURNS {
+            if let Some(waiter) = park::find(self.slot(turn).map_or(0, Slot::peek)) {
+                look(turn, true, waiter);
+            }
+            let lists = self.queue.lock(epoch);
+            lists.each(turn, |waiter| look(turn, false, waiter));
+        }
+    }
+}

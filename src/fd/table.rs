@@ -1,0 +1,252 @@
+//! The table: from a descriptor's number to its entry, in two levels, whose
+//! parts are made when first needed and never freed.
+//!
+//! The first level is a static array, the second comes in chunks. Both are
+//! read without a lock, so that a fork(2) finds them whole.
+
+use crate::error::{BADF, CLOSED, Error, Result};
+use crate::fd::cancel::Place;
+use crate::fd::mutex::FdMutex;
+use crate::fd::peer::Peer;
+use crate::fd::word::{State, Tag};
+use crate::park::{self, Slot};
+use crate::pool;
+use crate::sync::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use crate::sys::socket::Sockaddr;
+use crate::sys::{self, Fd, futex, process};
+use once_cell::race::OnceBox;
+
+const CHUNK: usize = 128;
+const CHUNKS: usize = 1 << 18;
+
+static TABLE: [OnceBox<[Entry; CHUNK]>; CHUNKS] = [const { OnceBox::new() }; CHUNKS];
+
+/// What kind of socket a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// `AF_INET` and so on.
+    pub family: libc::c_int,
+    /// `SOCK_STREAM` and so on, without flags.
+    pub sotype: libc::c_int,
+}
+
+impl Kind {
+    fn from_bits(bits: u32) -> Self {
+        Self {
+            family: (bits >> 8) as libc::c_int,
+            sotype: (bits & 0xff) as libc::c_int,
+        }
+    }
+
+    fn bits(self) -> u32 {
+        self.family.unsigned_abs() << 8 | self.sotype.unsigned_abs() & 0xff
+    }
+
+    /// Whether reads take turns, and writes: a stream's or a sequence's order
+    /// is worth something.
+    pub fn takes_turns(self) -> bool {
+        matches!(self.sotype, libc::SOCK_STREAM | libc::SOCK_SEQPACKET)
+    }
+
+    /// Whether a write is a message, which is never cut.
+    pub fn is_messages(self) -> bool {
+        self.sotype != libc::SOCK_STREAM
+    }
+}
+
+/// The state of one number. All of it is atomic: a call that was evicted may
+/// still look.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Entry {
+    pub(crate) mutex: FdMutex,
+    pub(crate) read_deadline: AtomicI64,
+    pub(crate) write_deadline: AtomicI64,
+    pub(crate) cancel: Place,
+    kind: AtomicU32,
+    /// The last read took less than it asked for: the next one has probably
+    /// to wait. A guess about cost, not about truth.
+    pub(crate) drained: AtomicBool,
+    /// The errno by which the connection ended, once any call was given it.
+    pub(crate) lost: AtomicI32,
+    /// The errno that stopped a write of which a part had gone.
+    pub(crate) stopped: AtomicI32,
+    /// The errno that `netfd_wait` had to take from the socket to look at.
+    pub(crate) taken: AtomicI32,
+    pub(crate) peer: Peer,
+    /// Who waits for the last caller to leave.
+    closer: Slot,
+    /// Changes whenever a descriptor of this number ends.
+    ends: AtomicU32,
+    pub(crate) accepts: AtomicU64,
+    pub(crate) parks: AtomicU64,
+    pub(crate) wakeups: AtomicU64,
+}
+
+/// The entry of a number, where it ever had one.
+#[inline]
+pub fn find(fd: Fd) -> Result<&'static Entry> {
+    let index = fd as usize; // a negative one is out of the table's range
+    TABLE
+        .get(index / CHUNK)
+        .and_then(OnceBox::get)
+        .and_then(|chunk| chunk.get(index % CHUNK))
+        .ok_or(BADF)
+}
+
+/// The entry of a number, made where it has none.
+fn find_or_make(fd: Fd) -> Result<&'static Entry> {
+    process::prepare()?;
+    let index = fd as usize;
+    let full = || Error::os(libc::ENOMEM, "malloc");
+    let chunk = TABLE.get(index / CHUNK).ok_or_else(full)?;
+    let chunk = chunk.get_or_try_init(pool::boxed)?;
+    chunk.get(index % CHUNK).ok_or_else(full)
+}
+
+/// Makes sure that `attach` of this number finds memory.
+pub fn reserve(fd: Fd) -> Result<()> {
+    find_or_make(fd).map(drop)
+}
+
+/// Attaches a descriptor. What the table still knew of its number is dropped:
+/// callers inside are evicted, nothing is closed.
+pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
+    let entry = find_or_make(fd)?;
+    let tag = entry.mutex.renew(process::epoch());
+    entry.announce_end(entry.closer.take(), Err(CLOSED));
+    entry.forget();
+    entry.kind.store(kind.bits(), Ordering::Relaxed);
+    if let Some(peer) = peer {
+        entry.peer.set(peer);
+    }
+    // Where it fails, another thread has attached the number once more, and
+    // it is open all the same.
+    entry.mutex.advance(tag, State::Free, State::Open);
+    Ok(())
+}
+
+/// Every number that is open, in order.
+pub fn open_entries() -> impl Iterator<Item = (Fd, &'static Entry)> {
+    let epoch = process::epoch();
+    let first_of = |at: usize| Fd::try_from(at * CHUNK).unwrap_or(Fd::MAX);
+    (0..)
+        .zip(&TABLE)
+        .filter_map(|(at, chunk)| Some((at, chunk.get()?)))
+        .flat_map(move |(at, chunk)| (first_of(at)..).zip(chunk))
+        .filter(move |(_, entry)| entry.mutex.state(epoch).0 == State::Open)
+}
+
+/// Every entry that was ever made, open or not.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    TABLE.iter().filter_map(OnceBox::get).flatten()
+}
+
+impl Entry {
+    /// What kind of socket it is.
+    pub fn kind(&self) -> Kind {
+        Kind::from_bits(self.kind.load(Ordering::Relaxed))
+    }
+
+    /// All of a descriptor's state but its lifetime.
+    fn forget(&self) {
+        self.cancel.set(None);
+        self.read_deadline.store(0, Ordering::Relaxed);
+        self.write_deadline.store(0, Ordering::Relaxed);
+        self.drained.store(false, Ordering::Relaxed);
+        self.lost.store(0, Ordering::Relaxed);
+        self.stopped.store(0, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+        self.peer.clear();
+    }
+
+    /// Tells whoever waits for the end how it went.
+    fn announce_end(&self, closer: u32, result: Result<()>) {
+        self.ends.fetch_add(1, Ordering::AcqRel);
+        futex::wake(&self.ends, i32::MAX);
+        if let Some(waiter) = park::find(closer) {
+            let code = result.map_or_else(Error::code, |()| 0);
+            waiter.outcome.store(code, Ordering::Relaxed);
+            waiter.wake();
+        }
+    }
+
+    /// Evicts all callers and waits until the last one has left, who closes
+    /// the descriptor or, for `Detaching`, leaves it open. `NETFD_ECLOSED`
+    /// where somebody else did or does so; it has happened then, too.
+    pub fn close(&self, fd: Fd, end: State) -> Result<()> {
+        let epoch = process::epoch();
+        let tag = match self.mutex.close(epoch, end) {
+            Ok(tag) => tag,
+            Err(error) => {
+                if error.same(CLOSED) {
+                    self.await_end(self.mutex.state(epoch).1);
+                }
+                return Err(error);
+            }
+        };
+        // The waiter is where the close(2) error of another thread arrives.
+        // Without memory for one it is lost, and nothing else.
+        let told = park::with_waiter(|waiter, id| {
+            waiter.arm(false);
+            self.closer.put(id);
+            let last = self.mutex.leave(epoch, tag, None);
+            let replaced = self.mutex.state(epoch).1 != tag;
+            if (last.is_some() || replaced) && self.closer.withdraw(id) {
+                return Ok(last.map_or(Err(CLOSED), |state| self.end(fd, tag, state)));
+            }
+            while !waiter.is_woken() {
+                waiter.sleep(0);
+            }
+            let code = waiter.outcome.load(Ordering::Relaxed);
+            Ok(if code == 0 {
+                Ok(())
+            } else if code == CLOSED.code() {
+                Err(CLOSED)
+            } else {
+                Err(Error::os(-code, "close"))
+            })
+        });
+        told.unwrap_or_else(|_| match self.mutex.leave(epoch, tag, None) {
+            Some(state) => self.end(fd, tag, state),
+            None => {
+                self.await_end(tag);
+                Ok(())
+            }
+        })
+    }
+
+    /// The last one out ends what the state says. The slot is free before
+    /// close(2), for close(2) lets the kernel hand the number out again.
+    #[cold]
+    pub(crate) fn end(&self, fd: Fd, tag: Tag, state: State) -> Result<()> {
+        self.forget();
+        let closes = state == State::Destroying;
+        let closer = self.closer.take();
+        let free = if closes { State::Closing } else { State::Free };
+        let result = if !self.mutex.advance(tag, state, free) {
+            Err(CLOSED) // replaced: it is not ours to close
+        } else if closes {
+            let closed = sys::close(fd);
+            self.mutex.advance(tag, State::Closing, State::Closed);
+            closed
+        } else {
+            Ok(())
+        };
+        self.announce_end(closer, result);
+        result
+    }
+
+    /// Waits until the descriptor of `tag` has come to its end.
+    pub(crate) fn await_end(&self, tag: Tag) {
+        loop {
+            let ends = self.ends.load(Ordering::Acquire);
+            let (state, now) = self.mutex.state(process::epoch());
+            let ending = matches!(state, State::Destroying | State::Detaching | State::Closing);
+            if now != tag || !ending {
+                return;
+            }
+            futex::wait(&self.ends, ends, 0);
+        }
+    }
+}

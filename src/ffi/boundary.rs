@@ -1,0 +1,227 @@
+//! What every exported function goes through: a panic is caught, a
+//! cancellation held off, an `Error` becomes the number that C sees. And the
+//! forms in which pointers come in.
+
+use crate::error::{self, FAULT, INVAL, Result};
+use crate::net::failure::{self, Place};
+use crate::sys::process::Uncancelable;
+use crate::sys::socket::{Bytes, Sockaddr};
+use core::ffi::c_void;
+use core::panic::AssertUnwindSafe;
+use core::{mem, ptr, slice};
+use libc::{c_char, c_int, sockaddr, socklen_t};
+use std::panic::catch_unwind;
+
+/// A number that can say what went wrong.
+pub trait Code {
+    /// The number for a code.
+    fn from_code(code: c_int) -> Self;
+}
+
+impl Code for c_int {
+    fn from_code(code: c_int) -> Self {
+        code
+    }
+}
+
+impl Code for isize {
+    fn from_code(code: c_int) -> Self {
+        code as Self
+    }
+}
+
+/// Runs the body of an exported function. `op` is Go's name for what it does,
+/// for failures that have no record of their own.
+#[inline]
+pub fn boundary<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
+    let uncancelable = Uncancelable::new();
+    let number = quiet(body).unwrap_or_else(|error| {
+        if !error.is_recorded() {
+            failure::record(op, Place::nowhere(), error);
+        }
+        N::from_code(error.code())
+    });
+    drop(uncancelable);
+    number
+}
+
+/// As `boundary`, for what asks about failures and leaves no record of its
+/// own.
+#[inline]
+pub fn quiet<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(error::PANIC))
+}
+
+/// A count of bytes, which never exceeds what was asked for and so SSIZE_MAX.
+pub fn count(n: usize) -> isize {
+    isize::try_from(n).unwrap_or(isize::MAX)
+}
+
+/// A buffer to be read: `-EFAULT` where it is NULL but not empty, `-EINVAL`
+/// where it is longer than SSIZE_MAX.
+///
+/// # Safety
+///
+/// `start` is NULL or readable for `len` bytes while the result lives.
+pub unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Result<&'a Bytes> {
+    isize::try_from(len).map_err(|_| INVAL)?;
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if start.is_null() {
+        return Err(FAULT);
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { slice::from_raw_parts(start.cast(), len) })
+}
+
+/// As `bytes`, for a buffer to be written.
+///
+/// # Safety
+///
+/// `start` is NULL or writable for `len` bytes while the result lives, and
+/// nobody else uses those.
+pub unsafe fn bytes_mut<'a>(start: *mut c_void, len: usize) -> Result<&'a mut Bytes> {
+    isize::try_from(len).map_err(|_| INVAL)?;
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    if start.is_null() {
+        return Err(FAULT);
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { slice::from_raw_parts_mut(start.cast(), len) })
+}
+
+/// An address that may be NULL, which is none.
+///
+/// # Safety
+///
+/// `address` is NULL or readable for `len` bytes.
+pub unsafe fn address(address: *const sockaddr, len: socklen_t) -> Result<Option<Sockaddr>> {
+    if address.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { Sockaddr::copy_from(address, len) }.map(Some)
+}
+
+/// A string of C: `-EFAULT` where it is NULL, `NETFD_EADDRESS` where it is no
+/// UTF-8.
+///
+/// # Safety
+///
+/// `text` is NULL or ends with a NUL.
+pub unsafe fn text<'a>(text: *const c_char) -> Result<&'a str> {
+    if text.is_null() {
+        return Err(FAULT);
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { core::ffi::CStr::from_ptr(text) };
+    text.to_str().map_err(|_| error::ADDRESS)
+}
+
+/// Where an address goes, as in accept(2): the length is room on the way in
+/// and the address's own on the way out.
+#[derive(Debug)]
+pub struct AddressOut {
+    to: *mut sockaddr,
+    len: *mut socklen_t,
+}
+
+impl AddressOut {
+    /// `-EFAULT` for an address without a length. Both NULL: not wanted.
+    ///
+    /// # Safety
+    ///
+    /// `len` is NULL or valid, `to` is NULL or writable for `*len` bytes,
+    /// while the result lives.
+    pub unsafe fn new(to: *mut sockaddr, len: *mut socklen_t) -> Result<Self> {
+        if !to.is_null() && len.is_null() {
+            return Err(FAULT);
+        }
+        Ok(Self { to, len })
+    }
+
+    /// As `new`, where the address is what is asked for.
+    ///
+    /// # Safety
+    ///
+    /// As for `new`.
+    pub unsafe fn required(to: *mut sockaddr, len: *mut socklen_t) -> Result<Self> {
+        if to.is_null() || len.is_null() {
+            return Err(FAULT);
+        }
+        Ok(Self { to, len })
+    }
+
+    /// Whether the address is wanted.
+    pub fn is_wanted(&self) -> bool {
+        !self.to.is_null()
+    }
+
+    /// Stores the address, cut to the room there is, and its whole length.
+    pub fn store(self, address: &Sockaddr) {
+        if !self.is_wanted() {
+            return;
+        }
+        let bytes = address.bytes();
+        // SAFETY: an address that is wanted has a length, by `new`.
+        let room = unsafe { *self.len } as usize;
+        let n = bytes.len().min(room);
+        // SAFETY: `to` is writable for the room there is.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.to.cast(), n) };
+        let len = socklen_t::try_from(bytes.len()).unwrap_or(0);
+        // SAFETY: as above.
+        unsafe { *self.len = len };
+    }
+}
+
+/// A struct of C that is filled in as far as its `size`, which comes first,
+/// says. What lies behind what this library knows is zeroed.
+///
+/// # Safety
+///
+/// `out` is NULL or points to a size, and to as many writable bytes as that
+/// says; `T` begins with its size and has no padding that matters.
+pub unsafe fn fill<T: Copy>(out: *mut T, with_size: impl FnOnce(usize) -> T) -> Result<()> {
+    if out.is_null() {
+        return Err(FAULT);
+    }
+    // SAFETY: the size is the first field.
+    let size = unsafe { out.cast::<usize>().read() };
+    if size == 0 {
+        return Err(INVAL);
+    }
+    let full = with_size(size);
+    let n = size.min(mem::size_of::<T>());
+    // SAFETY: `n` bytes are there on both sides.
+    unsafe { ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), out.cast(), n) };
+    // SAFETY: the caller says that there are `size` bytes.
+    let tail = unsafe { out.cast::<u8>().add(n) };
+    // SAFETY: likewise.
+    unsafe { tail.write_bytes(0, size - n) };
+    Ok(())
+}
+
+/// Stores text for C as snprintf(3) does: cut to `cap` with its NUL. Returns
+/// the length of the whole text without it.
+///
+/// # Safety
+///
+/// `buf` is NULL or writable for `cap` bytes.
+pub unsafe fn store_text(bytes: &[u8], buf: *mut c_char, cap: usize) -> Result<c_int> {
+    if buf.is_null() && cap > 0 {
+        return Err(FAULT);
+    }
+    if cap > 0 {
+        let n = bytes.len().min(cap - 1);
+        // SAFETY: `n` is less than `cap`.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), buf.cast(), n) };
+        // SAFETY: likewise.
+        let end = unsafe { buf.add(n) };
+        // SAFETY: likewise.
+        unsafe { end.write(0) };
+    }
+    c_int::try_from(bytes.len()).map_err(|_| INVAL)
+}

@@ -1,0 +1,68 @@
+//! What is going on inside.
+
+use super::boundary::{boundary, fill};
+use crate::net::inspect;
+use libc::c_int;
+
+/// Counts of the whole process. Set `size` to the struct's sizeof before the
+/// call that fills it in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// The caller's sizeof of this struct.
+    pub size: usize,
+    /// Descriptors that are attached.
+    pub open_fds: u64,
+    /// Callers that are parked, or queue for a turn.
+    pub parked: u64,
+    /// Connections that netfd_accept() returned.
+    pub accepts: u64,
+    /// Times that a caller parked.
+    pub parks: u64,
+    /// Times that a parked caller was woken by another call: a turn given
+    /// back, a deadline or token set, destroy, detach.
+    pub wakeups: u64,
+}
+
+/// Counts what is going on.
+///
+/// In a child made by fork(2) `parked` begins again.
+///
+/// @param out  where to store the counts, `size` set
+/// @return 0, or -EFAULT, -EINVAL `size` is 0
+///
+/// Any thread; looks at every descriptor. The counts are not of one moment.
+///
+/// # Safety
+///
+/// `out` is NULL or writable for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn netfd_stats(out: *mut Stats) -> c_int {
+    boundary("stats", || {
+        let counts = inspect::counts();
+        let with_size = |size| Stats {
+            size,
+            open_fds: counts.open,
+            parked: counts.parked,
+            accepts: counts.accepts,
+            parks: counts.parks,
+            wakeups: counts.wakeups,
+        };
+        // SAFETY: the contract above.
+        unsafe { fill(out, with_size) }.map(|()| 0)
+    })
+}
+
+/// Writes what is attached and who is parked on what, since when, as text for
+/// people: a line for each descriptor, and one for each caller.
+///
+/// @param out_fd  any descriptor that can be written: 2, a file, a pipe
+/// @return 0, or
+///   what write(2) said, negated (-EAGAIN where a non-blocking one is full)
+///
+/// Any thread; may block as long as writing to `out_fd` does. SIGPIPE is not
+/// raised.
+#[unsafe(no_mangle)]
+pub extern "C" fn netfd_dump(out_fd: c_int) -> c_int {
+    boundary("dump", || inspect::dump(out_fd).map(|()| 0))
+}

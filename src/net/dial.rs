@@ -1,0 +1,149 @@
+//! Go's connect.
+
+use crate::addr;
+use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
+use crate::fd::cancel::Held;
+use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::net::failure::{self, Place};
+use crate::poll::Poller;
+use crate::sys::{Fd, socket, socket::Sockaddr};
+
+/// The first pause after a unix socket's full backlog, and the longest.
+const PAUSE: i64 = 1_000_000;
+const PAUSE_MAX: i64 = 64_000_000;
+
+/// Go `netFD.dial` and `netFD.connect`: bind where asked, connect, wait until
+/// it is decided. `deadline` and `token` are this call's alone.
+pub fn connect(
+    fd: Fd,
+    laddr: Option<&Sockaddr>,
+    raddr: &Sockaddr,
+    deadline: i64,
+    token: Option<&Held>,
+) -> Result<()> {
+    let limits = Limits {
+        side: Some(Side::Write),
+        deadline,
+        token: token.and_then(Held::token),
+    };
+    let mut call = Call::exclusive(fd, Side::Write)?;
+    let result = attempt(&mut call, laddr, raddr, limits);
+    result.map_err(|error| {
+        let mut place = Place::of(&call);
+        place.remote = *raddr;
+        failure::record("dial", place, error)
+    })
+}
+
+fn attempt(
+    call: &mut Call,
+    laddr: Option<&Sockaddr>,
+    raddr: &Sockaddr,
+    limits: Limits,
+) -> Result<()> {
+    let fd = call.fd();
+    call.rwlock(limits, Patience::Park)?;
+    call.prepare(limits)?;
+    if let Some(laddr) = laddr {
+        bind(fd, laddr)?;
+    }
+    let peer = match start(call, raddr, limits) {
+        Ok(Progress::Connected) => socket::getpeername(fd).unwrap_or(*raddr),
+        Ok(Progress::Pending) => decide(call, limits).inspect_err(|error| give_up(fd, *error))?,
+        Err(error) => return Err(error),
+    };
+    // A datagram socket may have another peer tomorrow, by connect(2) on the
+    // bare fd: the kernel is asked when somebody wants to know.
+    if call.kind().takes_turns() {
+        call.entry().peer.set(&peer);
+    }
+    Ok(())
+}
+
+/// bind(2). A second attempt finds the socket bound by the first.
+fn bind(fd: Fd, laddr: &Sockaddr) -> Result<()> {
+    let bound = socket::bind(fd, laddr);
+    match bound {
+        Err(error) if error.is(libc::EINVAL) => {
+            if socket::getpeername(fd).is_ok() {
+                return Err(Error::os(libc::EISCONN, "connect"));
+            }
+            let now = socket::getsockname(fd)?;
+            if addr::is_within(&now, laddr) {
+                Ok(())
+            } else {
+                bound
+            }
+        }
+        _ => bound,
+    }
+}
+
+enum Progress {
+    Connected,
+    Pending,
+}
+
+/// connect(2), once: after EINTR the attempt goes on by itself. A unix
+/// socket's full backlog leaves nothing pending; there it is tried again.
+fn start(call: &Call, raddr: &Sockaddr, limits: Limits) -> Result<Progress> {
+    let mut pause = PAUSE;
+    loop {
+        let error = match socket::connect(call.fd(), raddr) {
+            Ok(()) => return Ok(Progress::Connected),
+            Err(error) => error,
+        };
+        if [libc::EINPROGRESS, libc::EALREADY, libc::EINTR]
+            .iter()
+            .any(|errno| error.is(*errno))
+        {
+            return Ok(Progress::Pending);
+        }
+        if !error.is(libc::EAGAIN) || raddr.family() != libc::AF_UNIX {
+            return Err(error);
+        }
+        call.pause(pause, limits)?;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Waits until the attempt is decided. An SO_ERROR of 0 is not believed
+/// without a peer.
+fn decide(call: &Call, limits: Limits) -> Result<Sockaddr> {
+    let fd = call.fd();
+    let mut poller = Poller::default();
+    loop {
+        let ready = call.wait(Side::Write.event(), limits, &mut poller)?;
+        match socket::socket_option(fd, libc::SO_ERROR)? {
+            0 | libc::EISCONN => {}
+            libc::EINPROGRESS | libc::EALREADY | libc::EINTR => {
+                poller.missed();
+                continue;
+            }
+            errno => return Err(Error::os(errno, "connect")),
+        }
+        match socket::getpeername(fd) {
+            Ok(peer) => return Ok(peer),
+            // It failed, and somebody else was told why.
+            Err(_) if ready & libc::POLLHUP != 0 => {
+                return Err(Error::os(libc::ECONNABORTED, "connect"));
+            }
+            Err(_) => poller.missed(),
+        }
+    }
+}
+
+/// Ends an attempt that the kernel would carry on with, so that a handshake
+/// that completes late is no success. What destroy or detach ended is not
+/// touched: the descriptor is not this call's any more, and copies of it in
+/// other processes live on.
+fn give_up(fd: Fd, error: Error) {
+    if error.same(CLOSED) {
+        return;
+    }
+    let ours = [DEADLINE, CANCELED, Error::os(libc::EINTR, "")];
+    if ours.iter().any(|our| error.same(*our)) {
+        let _ = socket::disconnect(fd);
+        let _ = socket::socket_option(fd, libc::SO_ERROR);
+    }
+}

@@ -1,0 +1,165 @@
+//! The thread's last failure in full: Go's OpError. Written when a call fails,
+//! while the descriptor is still there to be asked; turned into text when
+//! somebody wants it.
+
+use crate::addr;
+use crate::error::{Error, Result, text};
+use crate::fd::desc::Call;
+use crate::sys::socket::{self, Sockaddr};
+use crate::text::Text;
+use core::cell::RefCell;
+
+/// Room for the text of any failure.
+const TEXT_ROOM: usize = 512;
+
+/// Where something failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Go's name of the network: "tcp", "unixgram". Empty: not known.
+    pub network: &'static str,
+    /// The socket's own address.
+    pub local: Sockaddr,
+    /// The other end's.
+    pub remote: Sockaddr,
+}
+
+/// A failure and its circumstances.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
+    /// What failed. None: nothing has yet.
+    pub error: Option<Error>,
+    /// Go's name of the operation: "dial", "read".
+    pub op: &'static str,
+    /// Where.
+    pub place: Place,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+impl Place {
+    /// Nowhere in particular.
+    pub fn nowhere() -> Self {
+        Self {
+            network: "",
+            local: Sockaddr::none(),
+            remote: Sockaddr::none(),
+        }
+    }
+
+    /// The place of a call: what the table knows, and what the kernel says.
+    pub fn of(call: &Call) -> Self {
+        let kind = call.kind();
+        let local = socket::getsockname(call.fd());
+        Self {
+            network: addr::network(kind.family, kind.sotype),
+            local: local.unwrap_or_else(|_| Sockaddr::none()),
+            remote: remote_of(call).unwrap_or_else(|_| Sockaddr::none()),
+        }
+    }
+}
+
+/// The other end's address: the one that was kept, else the kernel's.
+pub fn remote_of(call: &Call) -> Result<Sockaddr> {
+    match call.entry().peer.get() {
+        Some(kept) => Ok(kept),
+        None => socket::getpeername(call.fd()),
+    }
+}
+
+/// Makes `error` the thread's last failure, and marks it as recorded.
+#[cold]
+pub fn record(op: &'static str, place: Place, error: Error) -> Error {
+    let failure = Failure {
+        error: Some(error),
+        op,
+        place,
+    };
+    // A thread whose thread-locals are gone has no last failure.
+    let _ = LAST.try_with(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            *last = Some(failure);
+        }
+    });
+    error.recorded()
+}
+
+/// The thread's last failure.
+pub fn last() -> Option<Failure> {
+    LAST.try_with(|last| last.try_borrow().ok().and_then(|last| *last))
+        .ok()
+        .flatten()
+}
+
+impl Failure {
+    /// Go's `OpError.Error`: op, network, addresses, system call, cause.
+    pub fn text(&self) -> Text<TEXT_ROOM> {
+        let mut text = Text::default();
+        let Some(error) = self.error else { return text };
+        text.push(self.op.as_bytes());
+        if !self.place.network.is_empty() {
+            text.push(b" ");
+            text.push(self.place.network.as_bytes());
+        }
+        let mut before: &[u8] = b" ";
+        for address in [&self.place.local, &self.place.remote] {
+            let known = addr::text(address);
+            if !addr::is_unbound(address) && !known.bytes().is_empty() {
+                text.push(before);
+                text.push(known.bytes());
+                before = b"->";
+            }
+        }
+        text.push(b": ");
+        if !error.call().is_empty() {
+            text.push(error.call().as_bytes());
+            text.push(b": ");
+        }
+        text.push(text::text(error.code()).to_bytes());
+        text
+    }
+}
+
+/// Adds a call's circumstances to its failure.
+pub trait Explain<T> {
+    /// Records the failure, if it is one, as that of `op` on `call`'s
+    /// descriptor.
+    fn explain(self, op: &'static str, call: &Call) -> Result<T>;
+}
+
+impl<T> Explain<T> for Result<T> {
+    #[inline]
+    fn explain(self, op: &'static str, call: &Call) -> Self {
+        self.map_err(|error| record(op, Place::of(call), error))
+    }
+}
+
+/// A deadline, or an errno that Go calls a timeout.
+pub fn is_timeout(error: Error) -> bool {
+    error.same(crate::error::DEADLINE) || error.is(libc::ETIMEDOUT) || error.is(libc::EAGAIN)
+}
+
+/// An accept loop may go on: Go's Temporary(), and what accept(2) says of
+/// errors that belong to the one connection.
+pub fn is_temporary(error: Error) -> bool {
+    const GO_ON: [libc::c_int; 16] = [
+        libc::EINTR,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::ECONNRESET,
+        libc::ECONNABORTED,
+        libc::ENETDOWN,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::ENONET,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+        libc::EPERM,
+    ];
+    is_timeout(error) || GO_ON.iter().any(|errno| error.is(*errno))
+}

@@ -1,0 +1,69 @@
+//! Go's listenStream and accept.
+
+use crate::addr;
+use crate::error::{Error, Result};
+use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::fd::table;
+use crate::net::failure::{self, Explain, Place};
+use crate::sync::Ordering;
+use crate::sys::{self, Fd, socket, socket::Sockaddr};
+use libc::c_int;
+
+/// Go `netFD.listenStream`: SO_REUSEADDR, bind, listen. Without an address the
+/// kernel picks one.
+pub fn listen_stream(fd: Fd, laddr: Option<&Sockaddr>, backlog: c_int) -> Result<()> {
+    let call = Call::incref(fd)?;
+    let result = bind_and_listen(&call, laddr, backlog);
+    result.map_err(|error| {
+        let mut place = Place::of(&call);
+        if let Some(laddr) = laddr {
+            place.local = *laddr;
+        }
+        failure::record("listen", place, error)
+    })
+}
+
+fn bind_and_listen(call: &Call, laddr: Option<&Sockaddr>, backlog: c_int) -> Result<()> {
+    let fd = call.fd();
+    if !call.kind().takes_turns() {
+        return Err(Error::os(libc::EOPNOTSUPP, "listen"));
+    }
+    socket::set_socket_option(fd, libc::SO_REUSEADDR, 1)?;
+    if let Some(laddr) = laddr {
+        socket::bind(fd, laddr)?;
+    }
+    let backlog = if backlog <= 0 { c_int::MAX } else { backlog };
+    socket::listen(fd, backlog).inspect_err(|_| {
+        if let Some(path) = laddr.and_then(addr::unix_path) {
+            let _ = sys::unlink(path);
+        }
+    })?;
+    // As Go does, whose listener knows its address; here it is a last check
+    // that the kernel has one.
+    let _ = socket::getsockname(fd);
+    Ok(())
+}
+
+/// Go `netFD.accept`. The connection is in the table and knows its peer.
+pub fn accept(fd: Fd) -> Result<(Fd, Sockaddr)> {
+    const LIMITS: Limits = Limits::of(Side::Read);
+    let mut call = Call::exclusive(fd, Side::Read)?;
+    accept_next(&mut call, LIMITS).explain("accept", &call)
+}
+
+fn accept_next(call: &mut Call, limits: Limits) -> Result<(Fd, Sockaddr)> {
+    call.rwlock(limits, Patience::Park)?;
+    let entry = call.entry();
+    let (conn, peer) = loop {
+        match call.run(Side::Read, limits, true, || socket::accept4(call.fd())) {
+            // That one is gone; it is not the listener's failure.
+            Err(error) if error.is(libc::ECONNABORTED) => {}
+            result => break result?,
+        }
+    };
+    table::attach(conn, call.kind(), Some(&peer)).inspect_err(|_| {
+        let _ = sys::close(conn);
+    })?;
+    entry.accepts.fetch_add(1, Ordering::Relaxed);
+    Ok((conn, peer))
+}

@@ -1,0 +1,118 @@
+//! The calls with flags, addresses and control messages. Each is one
+//! successful system call.
+
+use crate::error::Result;
+use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::net::failure::Explain;
+use crate::net::stream::{ready_to_send, receive, remember, take_error};
+use crate::sys::Fd;
+use crate::sys::socket::{self, Bytes, Message, Sockaddr};
+use libc::c_int;
+
+const READ: Limits = Limits::of(Side::Read);
+const WRITE: Limits = Limits::of(Side::Write);
+
+/// Go `FD.ReadFrom`. With `wants_sender` false the kernel is not asked.
+pub fn recvfrom(
+    fd: Fd,
+    buf: &mut Bytes,
+    flags: c_int,
+    wants_sender: bool,
+) -> Result<(usize, Sockaddr)> {
+    let mut sender = Sockaddr::none();
+    let asked = buf.len();
+    let n = receiving(fd, asked, flags, || {
+        if !wants_sender {
+            return socket::recv(fd, buf, flags).map_err(|e| e.named("recvfrom"));
+        }
+        let (n, from) = socket::recvfrom(fd, buf, flags)?;
+        sender = from;
+        Ok(n)
+    })?;
+    Ok((n, sender))
+}
+
+/// Go `FD.ReadMsg`; the header is filled in as by recvmsg(2).
+pub fn recvmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
+    receiving(fd, message.total(), flags, || {
+        socket::recvmsg(fd, message, flags)
+    })
+}
+
+fn receiving(
+    fd: Fd,
+    asked: usize,
+    flags: c_int,
+    recv: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    // The error queue is beside the stream: no turn, and nothing to wait for.
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        let call = Call::incref(fd)?;
+        return call.run_once(READ, recv).explain("read", &call);
+    }
+    let mut call = Call::shared(fd, Side::Read)?;
+    // With these the count says nothing of what is left in the socket.
+    const ODD: c_int = libc::MSG_PEEK | libc::MSG_OOB | libc::MSG_TRUNC;
+    let plain = flags & (ODD | libc::MSG_DONTWAIT) == 0 && asked > 0;
+    let result = if plain {
+        receive(&mut call, asked, recv)
+    } else {
+        receive_oddly(&mut call, flags, recv)
+    };
+    result.explain("read", &call)
+}
+
+fn receive_oddly(
+    call: &mut Call,
+    flags: c_int,
+    recv: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    call.rwlock(READ, patience(flags))?;
+    take_error(call)?;
+    let result = match patience(flags) {
+        Patience::Park => call.run(Side::Read, READ, true, recv),
+        Patience::Never => call.run_once(READ, recv),
+    };
+    result.map_err(|error| remember(call, error))
+}
+
+/// Go `FD.WriteTo`.
+pub fn sendto(fd: Fd, buf: &Bytes, flags: c_int, to: Option<&Sockaddr>) -> Result<usize> {
+    sending(fd, flags, || match to {
+        Some(to) => socket::sendto(fd, buf, flags, to),
+        None => socket::send(fd, buf, flags).map_err(|e| e.named("sendto")),
+    })
+}
+
+/// Go `FD.WriteMsg`.
+pub fn sendmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
+    sending(fd, flags, || socket::sendmsg(fd, message, flags))
+}
+
+/// One successful sending call, as `flags` allow it to wait.
+fn sending(fd: Fd, flags: c_int, send: impl FnMut() -> Result<usize>) -> Result<usize> {
+    let mut call = Call::shared(fd, Side::Write)?;
+    send_one(&mut call, flags, send).explain("write", &call)
+}
+
+/// One successful sending call, as `flags` allow it to wait.
+pub fn send_one(
+    call: &mut Call,
+    flags: c_int,
+    send: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    ready_to_send(call, patience(flags))?;
+    let result = match patience(flags) {
+        Patience::Park => call.run(Side::Write, WRITE, true, send),
+        Patience::Never => call.run_once(WRITE, send),
+    };
+    result.map_err(|error| remember(call, error))
+}
+
+fn patience(flags: c_int) -> Patience {
+    if flags & (libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE) != 0 {
+        Patience::Never
+    } else {
+        Patience::Park
+    }
+}

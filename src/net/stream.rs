@@ -1,0 +1,252 @@
+//! Reads and writes: one successful read(2), and all of a write.
+
+use crate::error::{Error, Result};
+use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::net::failure::{Explain, Place, record};
+use crate::sync::Ordering;
+use crate::sys::Fd;
+use crate::sys::socket::{self, Bytes, IoVecs};
+
+const READ: Limits = Limits::of(Side::Read);
+const WRITE: Limits = Limits::of(Side::Write);
+
+/// The most that one system call of a stream is asked to move, as in Go.
+const CHUNK: usize = 1 << 30;
+/// The most buffers that one system call takes: the kernel's UIO_MAXIOV.
+const IOV_MAX: usize = 1024;
+
+/// Go `FD.Read`. 0 is the end of the stream, and a buffer of length 0 reads
+/// nothing.
+#[inline]
+pub fn read(fd: Fd, buf: &mut Bytes) -> Result<usize> {
+    if buf.is_empty() {
+        return Call::incref(fd).map(|_| 0);
+    }
+    let mut call = Call::shared(fd, Side::Read)?;
+    let asked = if call.kind().is_messages() {
+        buf.len()
+    } else {
+        buf.len().min(CHUNK)
+    };
+    let buf = buf.get_mut(..asked).unwrap_or_default();
+    receive(&mut call, asked, || {
+        socket::recv(fd, buf, 0).map_err(|e| e.named("read"))
+    })
+    .explain("read", &call)
+}
+
+/// As `read`, into several buffers.
+pub fn readv(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
+    let asked = buffers.total();
+    if asked == 0 {
+        return Call::incref(fd).map(|_| 0);
+    }
+    let mut call = Call::shared(fd, Side::Read)?;
+    let part = if call.kind().is_messages() {
+        buffers
+    } else {
+        buffers.part(0, IOV_MAX)
+    };
+    receive(&mut call, asked, || {
+        socket::recv_vectored(fd, part).map_err(|e| e.named("readv"))
+    })
+    .explain("read", &call)
+}
+
+/// Runs one receiving call to its success, and keeps the account of what is
+/// likely and of how the connection ended.
+#[inline]
+pub fn receive(
+    call: &mut Call,
+    asked: usize,
+    mut recv: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    call.rwlock(READ, Patience::Park)?;
+    let entry = call.entry();
+    let stream = !call.kind().is_messages();
+    let likely = !(stream && entry.drained.load(Ordering::Relaxed));
+    take_error(call)?;
+    let result = call.run(Side::Read, READ, likely, || {
+        let result = recv();
+        if let Err(error) = result
+            && error.is(libc::EAGAIN)
+            && entry.lost.load(Ordering::Relaxed) != 0
+        {
+            entry.lost.store(0, Ordering::Relaxed); // it lives after all
+        }
+        result
+    });
+    match result {
+        Ok(0) if call.kind().takes_turns() => match entry.lost.load(Ordering::Acquire) {
+            0 => Ok(0),
+            errno => Err(Error::os(errno, "read")),
+        },
+        Ok(n) => {
+            let drained = n < asked;
+            if stream && entry.drained.load(Ordering::Relaxed) != drained {
+                entry.drained.store(drained, Ordering::Relaxed);
+            }
+            Ok(n)
+        }
+        Err(error) => Err(remember(call, error)),
+    }
+}
+
+/// The error that `netfd_wait` took from the socket belongs to the next call.
+pub fn take_error(call: &Call) -> Result<()> {
+    let taken = &call.entry().taken;
+    if taken.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    match taken.swap(0, Ordering::AcqRel) {
+        0 => Ok(()),
+        errno => Err(Error::os(errno, "getsockopt")),
+    }
+}
+
+/// Keeps the error by which a connection ended: the kernel tells it once, and
+/// a read that came after would take the silence for the end of the stream.
+pub fn remember(call: &Call, error: Error) -> Error {
+    if call.kind().takes_turns() && ends_connection(error) {
+        call.entry().lost.store(-error.code(), Ordering::Release);
+    }
+    error
+}
+
+/// Whether the kernel tells this error once, the connection being lost. EPIPE
+/// is told each time, and may be one's own doing.
+fn ends_connection(error: Error) -> bool {
+    const ENDS: [libc::c_int; 10] = [
+        libc::ECONNRESET,
+        libc::ECONNABORTED,
+        libc::ECONNREFUSED,
+        libc::ETIMEDOUT,
+        libc::EHOSTUNREACH,
+        libc::EHOSTDOWN,
+        libc::ENETUNREACH,
+        libc::ENETDOWN,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+    ];
+    !error.call().is_empty() && ENDS.iter().any(|errno| error.is(*errno))
+}
+
+/// Go `FD.Write`: all of it, unless something stops it on the way.
+pub fn write(fd: Fd, buf: &Bytes) -> Result<usize> {
+    let mut call = Call::shared(fd, Side::Write)?;
+    let messages = call.kind().is_messages();
+    let send = |done: usize| {
+        let rest = buf.get(done..).unwrap_or_default();
+        let part = if messages {
+            rest
+        } else {
+            rest.get(..CHUNK).unwrap_or(rest)
+        };
+        socket::send(fd, part, 0).map_err(|e| e.named("write"))
+    };
+    write_all(&mut call, "write", buf.len(), send)
+}
+
+/// Go `FD.Writev`: as `write`, from several buffers.
+pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
+    let mut call = Call::shared(fd, Side::Write)?;
+    if call.kind().is_messages() {
+        // One message, whatever the number of buffers: the kernel says
+        // EMSGSIZE where they are too many.
+        let send = |_| socket::send_vectored(fd, buffers).map_err(|e| e.named("writev"));
+        return write_all(&mut call, "writev", buffers.total(), send);
+    }
+    let mut at = Position::default();
+    let send = |done: usize| {
+        at.move_to(buffers, done);
+        // What is left of a buffer that went in part goes by itself, so that
+        // nobody's array has to be copied or changed.
+        let sent = if at.inside > 0 {
+            socket::send(fd, buffers.tail_of(at.index, at.inside), 0)
+        } else {
+            socket::send_vectored(fd, buffers.part(at.index, IOV_MAX))
+        };
+        sent.map_err(|e| e.named("writev"))
+    };
+    write_all(&mut call, "writev", buffers.total(), send)
+}
+
+/// How far a vectored write has come: in which buffer, how much of it, and how
+/// many bytes are in those before.
+#[derive(Debug, Default)]
+struct Position {
+    index: usize,
+    inside: usize,
+    before: usize,
+}
+
+impl Position {
+    fn move_to(&mut self, buffers: IoVecs<'_>, done: usize) {
+        while self.index < buffers.count() {
+            let len = buffers.len_of(self.index);
+            if done < self.before + len || (len == 0 && done == self.before) {
+                break;
+            }
+            self.before += len;
+            self.index += 1;
+        }
+        self.inside = done - self.before;
+    }
+}
+
+/// Sends until `len` bytes have gone: `send` is told how many did. Where some
+/// did and something stops it, the count is the result, and the error is in
+/// the failure record; one that the kernel would not repeat waits for the next
+/// write.
+fn write_all(
+    call: &mut Call,
+    op: &'static str,
+    len: usize,
+    mut send: impl FnMut(usize) -> Result<usize>,
+) -> Result<usize> {
+    let mut done = 0;
+    ready_to_send(call, Patience::Park).explain(op, call)?;
+    loop {
+        match call.run(Side::Write, WRITE, true, || send(done)) {
+            Ok(n) => {
+                // More than was asked for is a kernel's lie; believed, it
+                // would skip bytes.
+                done += n.min(len - done);
+                if done == len {
+                    return Ok(done);
+                }
+                if n == 0 {
+                    return stop(call, op, done, Error::os(libc::EIO, op));
+                }
+            }
+            Err(error) => return stop(call, op, done, remember(call, error)),
+        }
+    }
+}
+
+#[cold]
+fn stop(call: &Call, op: &'static str, done: usize, error: Error) -> Result<usize> {
+    let error = record(op, Place::of(call), error);
+    if done == 0 {
+        return Err(error);
+    }
+    if ends_connection(error) {
+        call.entry().stopped.store(-error.code(), Ordering::Release);
+    }
+    Ok(done)
+}
+
+/// Takes the turn to write, and hands out what earlier calls left: the error
+/// that `netfd_wait` took, or that stopped a write of which a part had gone.
+pub fn ready_to_send(call: &mut Call, patience: Patience) -> Result<()> {
+    call.rwlock(WRITE, patience)?;
+    take_error(call)?;
+    let stopped = &call.entry().stopped;
+    if stopped.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    match stopped.swap(0, Ordering::AcqRel) {
+        0 => Ok(()),
+        errno => Err(Error::os(errno, "write")),
+    }
+}

@@ -1,0 +1,132 @@
+//! When is it ready: how a parked caller waits.
+//!
+//! The contract. A back end waits until one of these, at most for a time:
+//!
+//! - the descriptor is ready for what was asked, has an error or a hang-up,
+//! - the waiter's eventfd was written: somebody changed what the caller must
+//!   look at,
+//! - the token's eventfd was written: it has fired,
+//! - a signal handler ran.
+//!
+//! It may return for no reason at all. It is level-triggered until it has said
+//! "ready" twice and the call said EAGAIN both times; from then on it tells
+//! edges, and the caller tries once more after each. It knows descriptors and
+//! events, and no sockets.
+
+mod edges;
+mod ppoll;
+
+use crate::error::Result;
+use crate::sys::Fd;
+use edges::Edges;
+use libc::c_short;
+
+/// How long a caller sleeps at a time that cannot be woken, for lack of an
+/// eventfd: 10 ms.
+const SLICE: i64 = 10_000_000;
+
+/// What a caller waits for. A descriptor of -1 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    fd: Fd,
+    events: c_short,
+    /// The eventfds of its waiter and of its tokens.
+    others: [Fd; 3],
+    count: usize,
+    /// An eventfd is missing: no descriptor was to be had for it.
+    blind: bool,
+}
+
+impl Watch {
+    /// Waits for `events` of `fd`: `POLLIN` and so on.
+    pub const fn new(fd: Fd, events: c_short) -> Self {
+        Self {
+            fd,
+            events,
+            others: [-1; 3],
+            count: 0,
+            blind: false,
+        }
+    }
+
+    /// Waits for an eventfd as well. `None`: there should be one.
+    pub fn add(&mut self, event: Option<Fd>) {
+        match (event, self.others.get_mut(self.count)) {
+            (Some(event), Some(place)) => {
+                *place = event;
+                self.count += 1;
+            }
+            _ => self.blind = true,
+        }
+    }
+
+    fn others(&self) -> &[Fd] {
+        self.others.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// What ended a wait. All false and 0: the time, or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the descriptor is ready for.
+    pub ready: c_short,
+    /// One of the eventfds is readable.
+    pub other: bool,
+    /// A signal handler ran.
+    pub signal: bool,
+}
+
+impl Outcome {
+    const SIGNAL: Self = Self {
+        ready: 0,
+        other: false,
+        signal: true,
+    };
+}
+
+/// The waits of one call.
+#[derive(Debug, Default)]
+pub struct Poller {
+    misses: u32,
+    edges: Option<Edges>,
+}
+
+impl Poller {
+    /// Says that the call found nothing though the descriptor was ready.
+    pub fn missed(&mut self) {
+        self.misses = self.misses.saturating_add(1);
+    }
+
+    /// Waits, at most `timeout` nanoseconds (negative: for ever).
+    pub fn wait(&mut self, watch: Watch, timeout: i64) -> Result<Outcome> {
+        let cut = if watch.blind {
+            slice_of(timeout)
+        } else {
+            timeout
+        };
+        if self.misses < 2 || watch.fd < 0 {
+            return ppoll::wait(watch, cut);
+        }
+        if self.edges.as_ref().is_none_or(|edges| !edges.watch(watch)) {
+            self.edges = Edges::new(watch).ok();
+        }
+        match &self.edges {
+            Some(edges) => edges.wait(cut),
+            // No descriptor for a set of its own: look again in a while.
+            None => {
+                let others = Watch { fd: -1, ..watch };
+                let outcome = ppoll::wait(others, slice_of(cut))?;
+                let ready = watch.events;
+                Ok(Outcome { ready, ..outcome })
+            }
+        }
+    }
+}
+
+fn slice_of(timeout: i64) -> i64 {
+    if timeout < 0 {
+        SLICE
+    } else {
+        timeout.min(SLICE)
+    }
+}

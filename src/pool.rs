@@ -1,0 +1,128 @@
+//! Things that are handed out again and never freed, so that a late look at
+//! one touches memory that exists: waiters and cancel tokens.
+//!
+//! An object is known by its id, a small number from 1; 0 is none. The free
+//! list is a stack whose head carries a count of changes, so that it needs no
+//! lock: a fork(2) at any moment leaves the child with a whole one.
+
+use crate::error::{Error, Result};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use once_cell::race::OnceBox;
+
+const CHUNK: usize = 64;
+const CHUNKS: usize = 1 << 15;
+
+/// What a pool holds.
+pub trait Pooled: Default + Sync {
+    /// The link of the free list, the pool's while the object is free.
+    fn link(&self) -> &AtomicU32;
+}
+
+/// A pool of `T`.
+#[derive(Debug)]
+pub struct Pool<T: 'static> {
+    chunks: [OnceBox<[T; CHUNK]>; CHUNKS],
+    /// The first free object in the low half, a count of changes in the high.
+    free: AtomicU64,
+    /// How many objects exist.
+    made: AtomicU32,
+}
+
+/// A boxed array of defaults, or `-ENOMEM`: the standard `Box` would abort.
+pub fn boxed<T: Default, const N: usize>() -> Result<Box<[T; N]>> {
+    let full = || Error::os(libc::ENOMEM, "malloc");
+    let mut room = Vec::new();
+    room.try_reserve_exact(N).map_err(|_| full())?;
+    room.resize_with(N, T::default);
+    room.into_boxed_slice().try_into().map_err(|_| full())
+}
+
+impl<T: Pooled> Pool<T> {
+    /// An empty pool.
+    #[allow(clippy::new_without_default, reason = "it is used for a static")]
+    pub const fn new() -> Self {
+        Self {
+            chunks: [const { OnceBox::new() }; CHUNKS],
+            free: AtomicU64::new(0),
+            made: AtomicU32::new(0),
+        }
+    }
+
+    /// The object known as `id`.
+    pub fn get(&'static self, id: u32) -> Option<&'static T> {
+        let index = id.checked_sub(1)? as usize;
+        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+    }
+
+    /// Takes an object as it was left, or a new one.
+    pub fn take(&'static self) -> Result<(u32, &'static T)> {
+        loop {
+            let head = self.free.load(Ordering::Acquire);
+            let (count, id) = halves(head);
+            let Some(object) = self.get(id) else {
+                return self.make();
+            };
+            let next = object.link().load(Ordering::Relaxed);
+            let new = joined(count.wrapping_add(1), next);
+            if self.swap_free(head, new) {
+                return Ok((id, object));
+            }
+        }
+    }
+
+    /// Gives an object back.
+    pub fn put(&'static self, id: u32) {
+        let Some(object) = self.get(id) else { return };
+        loop {
+            let head = self.free.load(Ordering::Acquire);
+            let (count, next) = halves(head);
+            object.link().store(next, Ordering::Relaxed);
+            let new = joined(count.wrapping_add(1), id);
+            if self.swap_free(head, new) {
+                return;
+            }
+        }
+    }
+
+    fn swap_free(&self, old: u64, new: u64) -> bool {
+        self.free
+            .compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[cold]
+    fn make(&'static self) -> Result<(u32, &'static T)> {
+        loop {
+            let made = self.made.load(Ordering::Acquire);
+            let index = made as usize;
+            let Some(chunk) = self.chunks.get(index / CHUNK) else {
+                return Err(Error::os(libc::ENOMEM, "malloc"));
+            };
+            let chunk = chunk.get_or_try_init(boxed)?;
+            let Some(object) = chunk.get(index % CHUNK) else {
+                return Err(Error::os(libc::ENOMEM, "malloc"));
+            };
+            let taken = self.made.compare_exchange_weak(
+                made,
+                made + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if taken.is_ok() {
+                return Ok((made + 1, object));
+            }
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is meant"
+)]
+const fn halves(head: u64) -> (u32, u32) {
+    ((head >> 32) as u32, head as u32)
+}
+
+const fn joined(count: u32, id: u32) -> u64 {
+    (count as u64) << 32 | id as u64
+}

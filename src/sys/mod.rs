@@ -1,0 +1,119 @@
+//! The one room that calls libc: a safe function for each system call, which
+//! returns `Result`. What is Linux-only is in here.
+//!
+//! Nothing here decides anything: no retry, no policy, no state but the
+//! process epoch.
+
+pub mod event;
+pub mod futex;
+pub mod process;
+pub mod socket;
+pub mod time;
+
+use crate::error::{Error, INVAL, Result};
+use crate::text::Text;
+use libc::c_int;
+use socket::ADDRESS_ROOM;
+
+/// A file descriptor, as C knows it.
+pub type Fd = c_int;
+
+/// The calling thread's errno.
+pub fn errno() -> c_int {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// Sets the calling thread's errno.
+pub fn set_errno(value: c_int) {
+    // SAFETY: it takes nothing.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the C library's errno of this thread is always there to write.
+    unsafe { errno.write(value) };
+}
+
+/// Turns the C convention of -1 and errno into a `Result`.
+fn check(result: c_int, call: &'static str) -> Result<c_int> {
+    if result < 0 {
+        Err(Error::os(errno(), call))
+    } else {
+        Ok(result)
+    }
+}
+
+/// As `check`, for calls that return a length.
+fn check_len(result: isize, call: &'static str) -> Result<usize> {
+    usize::try_from(result).map_err(|_| Error::os(errno(), call))
+}
+
+/// close(2). The descriptor is gone whatever it says, EINTR included: it is
+/// never to be repeated.
+pub fn close(fd: Fd) -> Result<()> {
+    // SAFETY: close takes any int; that the number is the caller's is the
+    // lifetime word's business.
+    check(unsafe { libc::close(fd) }, "close").map(drop)
+}
+
+/// write(2) to a descriptor that is no socket of ours: `netfd_dump`'s output.
+pub fn write(fd: Fd, text: &[u8]) -> Result<usize> {
+    // SAFETY: `text` is readable for its length.
+    let n = unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) };
+    check_len(n, "write")
+}
+
+/// Sets `O_NONBLOCK` on the open description and `FD_CLOEXEC` on the number.
+pub fn set_nonblock_cloexec(fd: Fd) -> Result<()> {
+    // SAFETY: F_GETFL takes no third argument.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }, "fcntl")?;
+    if flags & libc::O_NONBLOCK == 0 {
+        let flags = flags | libc::O_NONBLOCK;
+        // SAFETY: F_SETFL takes an int.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }, "fcntl")?;
+    }
+    // SAFETY: F_SETFD takes an int.
+    let set = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    check(set, "fcntl").map(drop)
+}
+
+/// unlink(2).
+pub fn unlink(path: &[u8]) -> Result<()> {
+    let path = terminated::<ADDRESS_ROOM>(path).ok_or(INVAL)?;
+    // SAFETY: `path` ends with a NUL and lives over the call.
+    check(unsafe { libc::unlink(path.as_ptr().cast()) }, "unlink").map(drop)
+}
+
+/// if_nametoindex(3): an interface's index by its name.
+pub fn interface_index(name: &str) -> Option<u32> {
+    let name = terminated::<{ libc::IF_NAMESIZE }>(name.as_bytes())?;
+    // SAFETY: `name` ends with a NUL and lives over the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr().cast()) } {
+        0 => None,
+        index => Some(index),
+    }
+}
+
+/// Text with a NUL behind it, where it fits and has none inside.
+fn terminated<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut room = [0; N];
+    if text.len() >= N || text.contains(&0) {
+        return None;
+    }
+    room.get_mut(..text.len())?.copy_from_slice(text);
+    Some(room)
+}
+
+/// if_indextoname(3): an interface's name by its index.
+pub fn interface_name(index: u32) -> Option<Text<{ libc::IF_NAMESIZE }>> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: `name` has the IF_NAMESIZE bytes that the call asks for.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let mut text = Text::default();
+    text.push(
+        core::ffi::CStr::from_bytes_until_nul(&name)
+            .ok()?
+            .to_bytes(),
+    );
+    Some(text)
+}

@@ -1,0 +1,568 @@
+//! What all tests share: the C symbols, and a few ways to come by sockets.
+//!
+//! The tests use the library as a C program does, by its symbols. Nothing in
+//! here decides what is right.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use libc::{
+    c_char, c_int, c_uint, c_void, iovec, msghdr, sockaddr, sockaddr_in, sockaddr_storage,
+    sockaddr_un, socklen_t, ssize_t,
+};
+use netfd as _; // or the linker finds nothing to link
+use std::ffi::{CStr, CString};
+use std::io::{Read, Seek};
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub const NETFD_EDEADLINE: c_int = -10001;
+pub const NETFD_ECLOSED: c_int = -10002;
+pub const NETFD_ECANCELED: c_int = -10003;
+pub const NETFD_ENETWORK: c_int = -10004;
+pub const NETFD_EADDRESS: c_int = -10005;
+pub const NETFD_ENOHOST: c_int = -10006;
+pub const NETFD_EDNS: c_int = -10007;
+pub const NETFD_EPANIC: c_int = -10008;
+pub const NETFD_ERROR_TIMEOUT: c_uint = 1;
+pub const NETFD_ERROR_CANCELED: c_uint = 2;
+pub const NETFD_ERROR_CLOSED: c_uint = 4;
+pub const NETFD_ERROR_TEMPORARY: c_uint = 8;
+pub const NETFD_READABLE: c_int = 1;
+pub const NETFD_WRITABLE: c_int = 2;
+pub const NETFD_NO_DEADLINE: i64 = 0;
+
+/// `struct netfd_cancel`, which is opaque.
+#[repr(C)]
+pub struct netfd_cancel {
+    _opaque: [u8; 0],
+}
+
+/// `struct netfd_error`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct netfd_error {
+    pub size: usize,
+    pub code: c_int,
+    pub flags: c_uint,
+    pub op: [c_char; 16],
+    pub network: [c_char; 16],
+    pub syscall: [c_char; 16],
+    pub local: [c_char; 128],
+    pub remote: [c_char; 128],
+}
+
+/// `struct netfd_stats`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct netfd_stats {
+    pub size: usize,
+    pub open_fds: u64,
+    pub parked: u64,
+    pub accepts: u64,
+    pub parks: u64,
+    pub wakeups: u64,
+}
+
+unsafe extern "C" {
+    pub fn netfd_version() -> *const c_char;
+    pub fn netfd_strerror(code: c_int) -> *const c_char;
+    pub fn netfd_last_error(out: *mut netfd_error) -> c_int;
+    pub fn netfd_error_text(buf: *mut c_char, cap: usize) -> c_int;
+    pub fn netfd_sys_socket(family: c_int, sotype: c_int, proto: c_int) -> c_int;
+    pub fn netfd_attach(fd: c_int) -> c_int;
+    pub fn netfd_detach(fd: c_int) -> c_int;
+    pub fn netfd_destroy(fd: c_int) -> c_int;
+    pub fn netfd_shutdown(fd: c_int, how: c_int) -> c_int;
+    pub fn netfd_listen_stream(
+        fd: c_int,
+        laddr: *const sockaddr,
+        laddrlen: socklen_t,
+        backlog: c_int,
+    ) -> c_int;
+    pub fn netfd_accept(fd: c_int, raddr: *mut sockaddr, raddrlen: *mut socklen_t) -> c_int;
+    pub fn netfd_connect(
+        fd: c_int,
+        laddr: *const sockaddr,
+        laddrlen: socklen_t,
+        raddr: *const sockaddr,
+        raddrlen: socklen_t,
+        deadline: i64,
+        cancel: *mut netfd_cancel,
+    ) -> c_int;
+    pub fn netfd_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t;
+    pub fn netfd_write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t;
+    pub fn netfd_readv(fd: c_int, iov: *const iovec, iovcnt: c_int) -> ssize_t;
+    pub fn netfd_writev(fd: c_int, iov: *const iovec, iovcnt: c_int) -> ssize_t;
+    pub fn netfd_wait(fd: c_int, events: c_int, deadline: i64) -> c_int;
+    pub fn netfd_recvfrom(
+        fd: c_int,
+        buf: *mut c_void,
+        len: usize,
+        flags: c_int,
+        from: *mut sockaddr,
+        fromlen: *mut socklen_t,
+    ) -> ssize_t;
+    pub fn netfd_sendto(
+        fd: c_int,
+        buf: *const c_void,
+        len: usize,
+        flags: c_int,
+        to: *const sockaddr,
+        tolen: socklen_t,
+    ) -> ssize_t;
+    pub fn netfd_recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t;
+    pub fn netfd_sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
+    pub fn netfd_send_fds(
+        fd: c_int,
+        fds: *const c_int,
+        nfds: usize,
+        buf: *const c_void,
+        len: usize,
+    ) -> ssize_t;
+    pub fn netfd_recv_fds(
+        fd: c_int,
+        fds: *mut c_int,
+        cap: usize,
+        nfds: *mut usize,
+        buf: *mut c_void,
+        len: usize,
+    ) -> ssize_t;
+    pub fn netfd_peer_cred(
+        fd: c_int,
+        pid: *mut libc::pid_t,
+        uid: *mut libc::uid_t,
+        gid: *mut libc::gid_t,
+    ) -> c_int;
+    pub fn netfd_now() -> i64;
+    pub fn netfd_after(ns: i64) -> i64;
+    pub fn netfd_set_deadline(fd: c_int, t: i64) -> c_int;
+    pub fn netfd_set_read_deadline(fd: c_int, t: i64) -> c_int;
+    pub fn netfd_set_write_deadline(fd: c_int, t: i64) -> c_int;
+    pub fn netfd_set_interruptible(on: c_int) -> c_int;
+    pub fn netfd_cancel_new() -> *mut netfd_cancel;
+    pub fn netfd_cancel_fire(c: *mut netfd_cancel);
+    pub fn netfd_cancel_fired(c: *const netfd_cancel) -> c_int;
+    pub fn netfd_cancel_free(c: *mut netfd_cancel);
+    pub fn netfd_set_cancel(fd: c_int, c: *mut netfd_cancel) -> c_int;
+    pub fn netfd_local_addr(fd: c_int, sa: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    pub fn netfd_remote_addr(fd: c_int, sa: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    pub fn netfd_addr_format(
+        sa: *const sockaddr,
+        len: socklen_t,
+        buf: *mut c_char,
+        cap: usize,
+    ) -> c_int;
+    pub fn netfd_addr_parse(
+        network: *const c_char,
+        address: *const c_char,
+        sa: *mut sockaddr_storage,
+        len: *mut socklen_t,
+    ) -> c_int;
+    pub fn netfd_stats(out: *mut netfd_stats) -> c_int;
+    pub fn netfd_dump(out_fd: c_int) -> c_int;
+}
+
+/// Nanoseconds in a millisecond.
+pub const MS: i64 = 1_000_000;
+/// Nanoseconds in a second.
+pub const SECOND: i64 = 1_000_000_000;
+/// How long anything may take before a test counts as hung.
+pub const GUARD: Duration = Duration::from_secs(10);
+
+/// A socket address and its length, as C passes them.
+#[derive(Clone, Copy)]
+pub struct Addr {
+    pub storage: sockaddr_storage,
+    pub len: socklen_t,
+}
+
+impl Addr {
+    /// Room for an address.
+    pub fn room() -> Self {
+        Self {
+            // SAFETY: an all-zero sockaddr_storage is a valid one.
+            storage: unsafe { zeroed() },
+            len: size_of::<sockaddr_storage>() as socklen_t,
+        }
+    }
+
+    /// The address that netfd_addr_parse() reads.
+    pub fn parse(network: &str, text: &str) -> Self {
+        let mut this = Self::room();
+        let network = CString::new(network).expect("no NUL");
+        let text = CString::new(text).expect("no NUL");
+        // SAFETY: the strings end with a NUL, the room is as long as said.
+        let code = unsafe {
+            netfd_addr_parse(
+                network.as_ptr(),
+                text.as_ptr(),
+                &mut this.storage,
+                &mut this.len,
+            )
+        };
+        assert_eq!(code, 0, "{text:?} parses");
+        this
+    }
+
+    pub fn ptr(&self) -> *const sockaddr {
+        (&raw const self.storage).cast()
+    }
+
+    pub fn ptr_mut(&mut self) -> *mut sockaddr {
+        (&raw mut self.storage).cast()
+    }
+
+    /// The text that netfd_addr_format() writes.
+    pub fn text(&self) -> String {
+        let mut text = [0; 128];
+        // SAFETY: the address is as long as said, the buffer too.
+        let n = unsafe { netfd_addr_format(self.ptr(), self.len, text.as_mut_ptr(), text.len()) };
+        assert!((0..128).contains(&n), "{n}");
+        c_text(&text)
+    }
+
+    /// The port of an AF_INET or AF_INET6 address.
+    pub fn port(&self) -> u16 {
+        // SAFETY: the port is at the same place in both.
+        let inet = unsafe { &*self.ptr().cast::<sockaddr_in>() };
+        u16::from_be(inet.sin_port)
+    }
+}
+
+/// A C array of characters as text.
+pub fn c_text(text: &[c_char]) -> String {
+    let bytes: Vec<u8> = text.iter().map(|c| *c as u8).collect();
+    let text = CStr::from_bytes_until_nul(&bytes).expect("ends with a NUL");
+    text.to_string_lossy().into_owned()
+}
+
+/// netfd_error_text().
+pub fn error_text() -> String {
+    let mut text = [0; 1024];
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { netfd_error_text(text.as_mut_ptr(), text.len()) };
+    let text = c_text(&text);
+    assert_eq!(n as usize, text.len());
+    text
+}
+
+/// netfd_last_error() in full.
+pub fn last_error() -> netfd_error {
+    // SAFETY: an all-zero netfd_error is a valid one.
+    let mut error: netfd_error = unsafe { zeroed() };
+    error.size = size_of::<netfd_error>();
+    // SAFETY: the struct is as long as it says.
+    let code = unsafe { netfd_last_error(&mut error) };
+    assert_eq!(code, error.code);
+    error
+}
+
+/// netfd_stats().
+pub fn stats() -> netfd_stats {
+    let mut stats = netfd_stats {
+        size: size_of::<netfd_stats>(),
+        ..Default::default()
+    };
+    // SAFETY: the struct is as long as it says.
+    assert_eq!(unsafe { netfd_stats(&mut stats) }, 0);
+    stats
+}
+
+/// A socket of the library's.
+pub fn socket(family: c_int, sotype: c_int) -> c_int {
+    // SAFETY: no pointers.
+    let fd = unsafe { netfd_sys_socket(family, sotype, 0) };
+    assert!(fd >= 0, "{}", error_text());
+    fd
+}
+
+/// netfd_destroy().
+pub fn destroy(fd: c_int) -> c_int {
+    // SAFETY: no pointers.
+    unsafe { netfd_destroy(fd) }
+}
+
+/// A listener on `address` ("127.0.0.1:0"), and where it listens.
+pub fn listener_at(network: &str, address: &str) -> (c_int, Addr) {
+    let at = Addr::parse(network, address);
+    let sotype = if network == "unixpacket" {
+        libc::SOCK_SEQPACKET
+    } else {
+        libc::SOCK_STREAM
+    };
+    let fd = socket(c_int::from(at.storage.ss_family), sotype);
+    // SAFETY: the address is as long as said.
+    let code = unsafe { netfd_listen_stream(fd, at.ptr(), at.len, 0) };
+    assert_eq!(code, 0, "{}", error_text());
+    (fd, local_addr(fd))
+}
+
+/// A TCP listener on a free port of 127.0.0.1, and its address.
+pub fn listener() -> (c_int, Addr) {
+    listener_at("tcp", "127.0.0.1:0")
+}
+
+/// netfd_local_addr().
+pub fn local_addr(fd: c_int) -> Addr {
+    let mut at = Addr::room();
+    // SAFETY: the room is as long as said.
+    let code = unsafe { netfd_local_addr(fd, at.ptr_mut(), &mut at.len) };
+    assert_eq!(code, 0, "{}", error_text());
+    at
+}
+
+/// netfd_connect() without local address, deadline and token.
+pub fn connect(fd: c_int, to: &Addr) -> c_int {
+    connect_by(fd, to, NETFD_NO_DEADLINE, std::ptr::null_mut())
+}
+
+/// netfd_connect() without local address.
+pub fn connect_by(fd: c_int, to: &Addr, deadline: i64, cancel: *mut netfd_cancel) -> c_int {
+    // SAFETY: the address is as long as said.
+    unsafe {
+        netfd_connect(
+            fd,
+            std::ptr::null(),
+            0,
+            to.ptr(),
+            to.len,
+            deadline,
+            cancel,
+        )
+    }
+}
+
+/// netfd_accept() without the peer's address.
+pub fn accept(fd: c_int) -> c_int {
+    // SAFETY: NULL is allowed.
+    unsafe { netfd_accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) }
+}
+
+/// A TCP connection over loopback: the client's end, the server's end.
+pub fn tcp_pair() -> (c_int, c_int) {
+    let (listener, at) = listener();
+    let client = socket(libc::AF_INET, libc::SOCK_STREAM);
+    assert_eq!(connect(client, &at), 0, "{}", error_text());
+    let server = accept(listener);
+    assert!(server >= 0, "{}", error_text());
+    assert_eq!(destroy(listener), 0);
+    (client, server)
+}
+
+/// A socketpair(2), attached.
+pub fn unix_pair(sotype: c_int) -> (c_int, c_int) {
+    let mut fds = [-1; 2];
+    // SAFETY: there is room for two.
+    let code = unsafe { libc::socketpair(libc::AF_UNIX, sotype, 0, fds.as_mut_ptr()) };
+    assert_eq!(code, 0);
+    for fd in fds {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { netfd_attach(fd) }, fd);
+    }
+    (fds[0], fds[1])
+}
+
+/// netfd_read().
+pub fn read(fd: c_int, buf: &mut [u8]) -> ssize_t {
+    // SAFETY: the buffer is as long as said.
+    unsafe { netfd_read(fd, buf.as_mut_ptr().cast(), buf.len()) }
+}
+
+/// netfd_write().
+pub fn write(fd: c_int, buf: &[u8]) -> ssize_t {
+    // SAFETY: the buffer is as long as said.
+    unsafe { netfd_write(fd, buf.as_ptr().cast(), buf.len()) }
+}
+
+/// Reads exactly `n` bytes.
+pub fn read_exactly(fd: c_int, n: usize) -> Vec<u8> {
+    let mut buf = vec![0; n];
+    let mut done = 0;
+    while done < n {
+        let got = read(fd, &mut buf[done..]);
+        assert!(got > 0, "{got} after {done} of {n}: {}", error_text());
+        done += got as usize;
+    }
+    buf
+}
+
+/// Fills a socket's send buffer, and the peer's, until a write would park.
+/// Returns how many bytes went.
+pub fn fill(fd: c_int) -> usize {
+    let block = [b'f'; 65536];
+    let mut sent = 0;
+    loop {
+        // SAFETY: the buffer is as long as said.
+        let n = unsafe {
+            netfd_sendto(
+                fd,
+                block.as_ptr().cast(),
+                block.len(),
+                libc::MSG_DONTWAIT,
+                std::ptr::null(),
+                0,
+            )
+        };
+        if n == -(libc::EAGAIN as ssize_t) {
+            return sent;
+        }
+        assert!(n > 0, "{n}");
+        sent += n as usize;
+    }
+}
+
+/// How many descriptors the process has open.
+pub fn open_fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("procfs").count() - 1
+}
+
+/// What netfd_dump() writes.
+pub fn dump() -> String {
+    // SAFETY: the name ends with a NUL.
+    let file = unsafe { libc::memfd_create(c"dump".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(file >= 0);
+    // SAFETY: the descriptor is ours alone.
+    let mut file = unsafe { std::fs::File::from_raw_fd(file) };
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { netfd_dump(file.as_raw_fd()) }, 0);
+    let mut text = String::new();
+    file.rewind().expect("a memfd seeks");
+    file.read_to_string(&mut text).expect("it is text");
+    text
+}
+
+/// What netfd_dump() says of those who are parked on `fd`, a line for each.
+pub fn parked_lines(fd: c_int) -> Vec<String> {
+    let head = format!("fd {fd} ");
+    dump()
+        .lines()
+        .skip_while(|line| !line.starts_with(&head))
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Waits until `n` callers are parked on `fd`.
+pub fn await_parked(fd: c_int, n: usize) {
+    await_that(&format!("{n} parked on {fd}"), || {
+        parked_lines(fd).len() == n
+    });
+}
+
+/// Waits until something is so, and fails the test when it does not come.
+pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < GUARD, "waited in vain: {what}");
+        thread::yield_now();
+    }
+}
+
+/// A thread that is expected to end.
+pub struct Task<T> {
+    handle: JoinHandle<()>,
+    result: mpsc::Receiver<T>,
+}
+
+/// Starts a thread.
+pub fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    let (send, result) = mpsc::channel();
+    let handle = thread::spawn(move || {
+        let _ = send.send(body());
+    });
+    Task { handle, result }
+}
+
+impl<T> Task<T> {
+    /// Its result; a thread that does not end fails the test.
+    pub fn join(self) -> T {
+        let result = self.result.recv_timeout(GUARD);
+        let result = result.expect("the thread ends in time, and by itself");
+        self.handle.join().expect("it did not panic");
+        result
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+}
+
+/// A pointer that goes to another thread.
+#[derive(Clone, Copy)]
+pub struct Token(pub *mut netfd_cancel);
+
+// SAFETY: a cancel token is made for many threads.
+unsafe impl Send for Token {}
+// SAFETY: likewise.
+unsafe impl Sync for Token {}
+
+impl Token {
+    /// netfd_cancel_new().
+    pub fn new() -> Self {
+        // SAFETY: no pointers.
+        let token = unsafe { netfd_cancel_new() };
+        assert!(!token.is_null());
+        Self(token)
+    }
+
+    /// netfd_cancel_fire().
+    pub fn fire(self) {
+        // SAFETY: the token lives.
+        unsafe { netfd_cancel_fire(self.0) }
+    }
+
+    /// netfd_set_cancel().
+    pub fn set_on(self, fd: c_int) {
+        // SAFETY: the token lives.
+        assert_eq!(unsafe { netfd_set_cancel(fd, self.0) }, 0);
+    }
+
+    /// netfd_cancel_free().
+    pub fn free(self) {
+        // SAFETY: the token lives, and is freed once.
+        unsafe { netfd_cancel_free(self.0) }
+    }
+}
+
+/// A path for a unix socket that nobody else uses.
+pub fn unix_path(name: &str) -> String {
+    let dir = std::env::temp_dir();
+    let path = dir.join(format!("netfd-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path.to_string_lossy().into_owned()
+}
+
+/// An abstract unix name that nobody else uses.
+pub fn abstract_name(name: &str) -> String {
+    format!("@netfd-{}-{name}", std::process::id())
+}
+
+/// The size of a sockaddr_un's path.
+pub const UNIX_PATH: usize = size_of::<sockaddr_un>() - 2;
+
+/// The shared library that belongs to this test run: cargo puts it beside the
+/// test programs, or names it when asked to build it.
+pub fn shared_library() -> std::path::PathBuf {
+    let program = std::env::current_exe().expect("a program knows itself");
+    let beside = program.with_file_name("libnetfd.so");
+    if beside.exists() {
+        return beside;
+    }
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--lib", "--message-format=json", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success());
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages
+        .split('"')
+        .rfind(|part| part.ends_with("/libnetfd.so"))
+        .expect("cargo names the library")
+        .into()
+}
