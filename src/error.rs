@@ -2,8 +2,6 @@
 //!
 //! It becomes the number that C sees in `ffi::boundary` and nowhere else.
 
-pub mod text;
-
 use libc::c_int;
 
 /// What every fallible function of this crate returns.

@@ -11,7 +11,7 @@
 //! - `poll`: when is it ready
 //! - `park`, `pool`, `sync`, `text`: the waiters, and what else is made of little
 //! - `sys`: the system calls
-//! - `error`: the one kind of error
+//! - `error`, `strerror`: the one kind of error, and what its numbers mean
 //!
 //! `docs/design.md` says why it is built this way.
 
@@ -26,6 +26,7 @@ mod net;
 mod park;
 mod poll;
 mod pool;
+mod strerror;
 mod sync;
 mod sys;
 mod text;

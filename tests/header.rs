@@ -136,7 +136,10 @@ fn compiles(compiler: &str, standard: &str, extension: &str) {
         .output();
     let result = result.expect("the compiler runs");
     let told = String::from_utf8_lossy(&result.stderr);
-    assert!(result.status.success(), "{compiler} -std={standard}: {told}");
+    assert!(
+        result.status.success(),
+        "{compiler} -std={standard}: {told}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::sockaddr::{PATH_ROOM, inet, unix_named};
 use crate::error::{ADDRESS, INVAL, NETWORK, Result};
 use crate::sys::{interface_index, socket::Sockaddr};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
 
 /// The address that `text` means on `network`.
 pub fn parse(network: &str, text: &str) -> Result<Sockaddr> {
@@ -22,10 +23,7 @@ fn parse_inet(text: &str, fits: impl Fn(&IpAddr) -> bool) -> Result<Sockaddr> {
     let (host, port) = split_host_port(text)?;
     let port = match port {
         "" => 0,
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().map_err(|_| ADDRESS)?
-        }
-        _ => return Err(ADDRESS),
+        digits => number(digits).ok_or(ADDRESS)?,
     };
     let wildcards = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
     let (ip, scope) = match host {
@@ -53,9 +51,15 @@ fn parse_host(host: &str) -> Result<(IpAddr, u32)> {
     }
     let scope = match interface_index(zone) {
         Some(index) => index,
-        None => zone.parse().map_err(|_| ADDRESS)?,
+        None => number(zone).ok_or(ADDRESS)?,
     };
     Ok((ip, scope))
+}
+
+/// A decimal number without a sign.
+fn number<T: FromStr>(digits: &str) -> Option<T> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| plain)
 }
 
 /// Go `net.SplitHostPort`: the last colon parts them, and a host with colons
@@ -177,6 +181,7 @@ mod tests {
             "01.2.3.4:80",
             "1.2.3.4%lo:80",
             "[fe80::1%]:80",
+            "[fe80::1%+1]:80",
             "[fe80::1%nowhere0]:80",
             "[::ffff:1.2.3.4%lo]:80",
             " 1.2.3.4:80",

@@ -33,7 +33,8 @@ pub fn parts(address: &Sockaddr) -> Parts<'_> {
         }
         libc::AF_INET6 => {
             let ip = Ipv6Addr::from(field::<16>(bytes, 8)?);
-            let scope = u32::from_ne_bytes(field(bytes, 24)?);
+            // The kernel takes one without a scope, too.
+            let scope = field(bytes, 24).map_or(0, u32::from_ne_bytes);
             Some(Parts::Inet(ip.into(), port(bytes)?, scope))
         }
         _ => None,
@@ -127,10 +128,43 @@ pub fn is_unbound(address: &Sockaddr) -> bool {
 /// unspecified host or port leaves the choice to the kernel.
 pub fn is_within(given: &Sockaddr, wanted: &Sockaddr) -> bool {
     match (parts(given), parts(wanted)) {
-        (Parts::Inet(ip, port, _), Parts::Inet(wanted_ip, wanted_port, _)) => {
-            (ip == wanted_ip || wanted_ip.is_unspecified())
-                && (port == wanted_port || wanted_port == 0)
+        (Parts::Inet(ip, port, scope), Parts::Inet(wanted_ip, wanted_port, wanted_scope)) => {
+            given.family() == wanted.family()
+                && (wanted_ip.is_unspecified() || (ip, scope) == (wanted_ip, wanted_scope))
+                && (wanted_port == 0 || port == wanted_port)
         }
-        (given, wanted) => given == wanted,
+        (Parts::Path(given), Parts::Path(wanted)) => given == wanted, // a NUL or not
+        _ => given.bytes() == wanted.bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{inet, is_within, unix_named};
+    use crate::sys::socket::Sockaddr;
+
+    fn ip(ip: &str, port: u16, scope: u32) -> Sockaddr {
+        inet(ip.parse().expect("an IP address"), port, scope)
+    }
+
+    #[test]
+    fn what_is_unspecified_is_the_kernels_to_choose() {
+        let given = ip("127.0.0.1", 80, 0);
+        assert!(is_within(&given, &given));
+        assert!(is_within(&given, &ip("127.0.0.1", 0, 0)));
+        assert!(is_within(&given, &ip("0.0.0.0", 80, 0)));
+        assert!(is_within(&unix_named(b"/a\0"), &unix_named(b"/a")));
+    }
+
+    #[test]
+    fn what_is_specified_is_not() {
+        let given = ip("127.0.0.1", 80, 0);
+        assert!(!is_within(&given, &ip("127.0.0.2", 80, 0)));
+        assert!(!is_within(&given, &ip("127.0.0.1", 81, 0)));
+        assert!(!is_within(&given, &ip("::", 80, 0)));
+        assert!(!is_within(&ip("fe80::1", 1, 1), &ip("fe80::1", 1, 2)));
+        assert!(!is_within(&unix_named(b"\0a\0b"), &unix_named(b"\0a\0c")));
+        let vsock = |port: u8| Sockaddr::from_bytes(&[40, 0, 0, 0, port, 0, 0, 0]);
+        assert!(!is_within(&vsock(1), &vsock(2)));
     }
 }

@@ -2,8 +2,9 @@
 
 use super::boundary::{fill, quiet, store_text};
 use crate::addr;
-use crate::error::{self, Error, text};
+use crate::error::{self, Error};
 use crate::net::failure::{self, Failure};
+use crate::strerror;
 use crate::sys::socket::Sockaddr;
 use libc::{c_char, c_int, c_uint};
 
@@ -84,7 +85,7 @@ pub struct ErrorRecord {
 /// Any thread. The texts are Go's, in English whatever the locale.
 #[unsafe(no_mangle)]
 pub extern "C" fn netfd_strerror(code: c_int) -> *const c_char {
-    text::text(code).as_ptr()
+    strerror::text(code).as_ptr()
 }
 
 /// Tells the calling thread's last failure.

@@ -3,8 +3,9 @@
 //! somebody wants it.
 
 use crate::addr;
-use crate::error::{Error, Result, text};
+use crate::error::{Error, Result};
 use crate::fd::desc::Call;
+use crate::strerror;
 use crate::sys::socket::{self, Sockaddr};
 use crate::text::Text;
 use core::cell::RefCell;
@@ -116,7 +117,7 @@ impl Failure {
             text.push(error.call().as_bytes());
             text.push(b": ");
         }
-        text.push(text::text(error.code()).to_bytes());
+        text.push(strerror::text(error.code()).to_bytes());
         text
     }
 }

@@ -322,17 +322,7 @@ pub fn connect(fd: c_int, to: &Addr) -> c_int {
 /// netfd_connect() without local address.
 pub fn connect_by(fd: c_int, to: &Addr, deadline: i64, cancel: *mut netfd_cancel) -> c_int {
     // SAFETY: the address is as long as said.
-    unsafe {
-        netfd_connect(
-            fd,
-            std::ptr::null(),
-            0,
-            to.ptr(),
-            to.len,
-            deadline,
-            cancel,
-        )
-    }
+    unsafe { netfd_connect(fd, std::ptr::null(), 0, to.ptr(), to.len, deadline, cancel) }
 }
 
 /// netfd_accept() without the peer's address.

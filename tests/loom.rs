@@ -1,0 +1,430 @@
+//! Every interleaving of the lifetime word and of parking, by loom: the real
+//! files, compiled with loom's atomics and a futex and eventfds of its kind.
+//!
+//! What the models show: no wake-up is lost (a lost one is a deadlock, which
+//! loom reports), a turn has one holder, exactly one caller is the last one
+//! out and nobody is inside by then, and who queues gets his turn or his error.
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test --release --test loom
+//! ```
+//!
+//! Follows Go's internal/poll/fd_mutex.go and runtime/netpoll.go.
+
+#![cfg(loom)]
+#![allow(dead_code, reason = "the models use a part of the files")]
+
+#[path = "../src/error.rs"]
+mod error;
+
+mod sync {
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering,
+    };
+}
+
+mod sys {
+    //! The kernel: sleepers, and eventfds.
+    use loom::sync::{Condvar, Mutex};
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub enum Event {
+        /// Its number may be a stranger's.
+        Closed,
+        Empty,
+        Readable,
+    }
+
+    loom::lazy_static! {
+        pub static ref EVENTS: Mutex<[Event; 4]> = Mutex::new([Event::Closed; 4]);
+        pub static ref CHANGED: Condvar = Condvar::new();
+    }
+
+    pub mod futex {
+        use super::{CHANGED, EVENTS};
+        use crate::sync::{AtomicU32, Ordering};
+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Woken {
+            Maybe,
+            Deadline,
+            Signal,
+        }
+
+        pub fn wait(word: &AtomicU32, expected: u32, _deadline: i64) -> Woken {
+            let kernel = EVENTS.lock().expect("no model panics in here");
+            if word.load(Ordering::Acquire) == expected {
+                drop(CHANGED.wait(kernel));
+            }
+            Woken::Maybe
+        }
+
+        pub fn wake(_word: &AtomicU32, _count: i32) {
+            let _kernel = EVENTS.lock().expect("no model panics in here");
+            CHANGED.notify_all();
+        }
+    }
+
+    pub mod event {
+        use super::{CHANGED, EVENTS, Event};
+
+        pub fn signal(fd: i32) {
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            assert!(kernel[fd as usize] != Event::Closed, "a stranger's");
+            kernel[fd as usize] = Event::Readable;
+            CHANGED.notify_all();
+        }
+
+        pub fn drain(fd: i32) {
+            set(fd, Event::Empty);
+        }
+
+        /// eventfd(2) and close(2), and what a read leaves.
+        pub fn set(fd: i32, state: Event) {
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            kernel[fd as usize] = state;
+        }
+
+        /// ppoll(2) of an eventfd.
+        pub fn poll(fd: i32) {
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            while kernel[fd as usize] != Event::Readable {
+                kernel = CHANGED.wait(kernel).expect("no model panics in here");
+            }
+        }
+    }
+}
+
+#[path = "../src/fd/mutex.rs"]
+mod mutex;
+#[path = "../src/fd/queue.rs"]
+mod queue;
+#[path = "../src/park/waiter.rs"]
+mod waiter;
+#[path = "../src/fd/word.rs"]
+mod word;
+
+mod fd {
+    pub(crate) use crate::{queue, word};
+}
+
+mod park {
+    pub use crate::waiter::{Slot, Waiter};
+
+    loom::lazy_static! {
+        static ref WAITERS: [Waiter; 4] = Default::default();
+    }
+
+    /// The waiter of thread `id`, from 1.
+    pub fn find(id: u32) -> Option<&'static Waiter> {
+        let waiters: &'static [Waiter; 4] = &WAITERS;
+        waiters.get(id.checked_sub(1)? as usize)
+    }
+}
+
+use error::{CLOSED, DEADLINE, Result};
+use loom::sync::Arc;
+use loom::thread;
+use mutex::FdMutex;
+use park::{Slot, Waiter};
+use sync::{AtomicBool, AtomicU32, Ordering};
+use sys::{Event, event};
+use word::{Attempt, State, Tag, Turn};
+
+const EPOCH: u32 = 1;
+
+/// When a socket has what a call waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Data {
+    Here,
+    /// While the caller parks.
+    Comes,
+    Never,
+}
+
+/// A descriptor, and what must be true of it.
+struct Model {
+    mutex: FdMutex,
+    /// The deadline has passed.
+    late: AtomicBool,
+    /// Callers that are inside.
+    inside: AtomicU32,
+    /// Holders of the read turn.
+    holders: AtomicU32,
+    /// close(2) calls.
+    closed: AtomicU32,
+}
+
+impl Model {
+    fn open() -> Arc<Self> {
+        let this = Self {
+            mutex: FdMutex::default(),
+            late: AtomicBool::new(false),
+            inside: AtomicU32::new(0),
+            holders: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
+        };
+        let tag = this.mutex.renew(EPOCH);
+        assert!(this.mutex.advance(tag, State::Free, State::Open));
+        Arc::new(this)
+    }
+
+    /// What `Call::look` asks once the waiter is visible.
+    fn look(&self, tag: Tag) -> Result<()> {
+        if !self.mutex.is_open(tag) {
+            return Err(CLOSED);
+        }
+        if self.late.load(Ordering::Acquire) {
+            return Err(DEADLINE);
+        }
+        Ok(())
+    }
+
+    /// A read, or a write: `Call::enter`, `rwlock`, `poll`.
+    fn read(&self, id: u32, turn: Turn, data: Data) -> Result<()> {
+        let (tag, got) = self.mutex.enter(EPOCH, Some(turn))?;
+        self.inside.fetch_add(1, Ordering::AcqRel);
+        let locked = if got {
+            Ok(())
+        } else {
+            self.wait_turn(id, tag, turn)
+        };
+        let result = locked.and_then(|()| {
+            if turn == Turn::Read {
+                let others = self.holders.fetch_add(1, Ordering::AcqRel);
+                assert_eq!(others, 0, "a turn has one holder");
+            }
+            let result = match data {
+                Data::Here => Ok(()),
+                Data::Comes | Data::Never => self.park(id, tag, turn, data),
+            };
+            if turn == Turn::Read {
+                self.holders.fetch_sub(1, Ordering::AcqRel);
+            }
+            result
+        });
+        self.inside.fetch_sub(1, Ordering::AcqRel);
+        let held = (got || locked.is_ok()).then_some(turn);
+        self.leave(tag, held);
+        result
+    }
+
+    /// `Call::poll`, with the eventfd as long as its thread lives.
+    fn park(&self, id: u32, tag: Tag, turn: Turn, data: Data) -> Result<()> {
+        let waiter = park::find(id).expect("each thread has one");
+        let slot = self.mutex.slot(turn).expect("each turn has one");
+        waiter.set_event(id as i32);
+        event::set(waiter.event(), Event::Empty);
+        let result = self.poll(id, tag, waiter, slot, data);
+        event::set(waiter.event(), Event::Closed); // as when its thread ends
+        result
+    }
+
+    fn poll(&self, id: u32, tag: Tag, waiter: &Waiter, slot: &Slot, data: Data) -> Result<()> {
+        loop {
+            waiter.arm(true);
+            if let Some(stale) = park::find(slot.put(id)) {
+                stale.wake();
+            }
+            let look = self.look(tag);
+            if look.is_ok() && data == Data::Never {
+                event::poll(waiter.event());
+            }
+            if !slot.withdraw(id) {
+                waiter.settle();
+            }
+            look?;
+            if data == Data::Comes {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `Call::wait_turn`.
+    fn wait_turn(&self, id: u32, tag: Tag, turn: Turn) -> Result<()> {
+        let waiter = park::find(id).expect("each thread has one");
+        loop {
+            waiter.arm(false);
+            match self.mutex.turn_or_queue(EPOCH, tag, turn, waiter, id) {
+                Attempt::Taken => return Ok(()),
+                Attempt::Gone => return Err(CLOSED),
+                Attempt::Busy => {}
+            }
+            let waited = self.look(tag);
+            if waited.is_ok() {
+                waiter.sleep(0);
+            }
+            if !self.mutex.unqueue(EPOCH, turn, waiter) {
+                waiter.settle();
+                if waited.is_err() {
+                    self.mutex.hand_on(EPOCH, turn);
+                }
+            }
+            waited?;
+        }
+    }
+
+    fn leave(&self, tag: Tag, turn: Option<Turn>) {
+        if let Some(state) = self.mutex.leave(EPOCH, tag, turn) {
+            assert_eq!(state, State::Destroying);
+            assert_eq!(self.inside.load(Ordering::Acquire), 0, "all have left");
+            assert!(self.mutex.advance(tag, state, State::Closing));
+            assert_eq!(self.closed.fetch_add(1, Ordering::AcqRel), 0);
+        }
+    }
+
+    fn destroy(&self) -> Result<()> {
+        let tag = self.mutex.close(EPOCH, State::Destroying)?;
+        self.leave(tag, None);
+        Ok(())
+    }
+
+    /// `net::deadline::set`, to the past.
+    fn expire(&self) {
+        if let Ok((tag, _)) = self.mutex.enter(EPOCH, None) {
+            self.late.store(true, Ordering::Release);
+            let turns = [Turn::Read, Turn::PollIn, Turn::PollBoth];
+            self.mutex.wake(EPOCH, &turns);
+            self.leave(tag, None);
+        }
+    }
+
+    fn is_closed_once(&self) {
+        assert_eq!(self.closed.load(Ordering::Acquire), 1);
+        assert_eq!(self.inside.load(Ordering::Acquire), 0);
+    }
+}
+
+/// Runs a model in every order of its steps in which threads are preempted at
+/// most so many times. The bound keeps the larger models to a minute.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+fn spawn<T: 'static>(
+    model: &Arc<Model>,
+    body: impl FnOnce(&Model) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let model = Arc::clone(model);
+    thread::spawn(move || body(&model))
+}
+
+#[test]
+fn a_parked_reader_a_parked_writer_and_a_closer() {
+    explore(3, || {
+        let model = Model::open();
+        let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        let writer = spawn(&model, |model| model.read(2, Turn::Write, Data::Never));
+        assert_eq!(model.destroy(), Ok(()));
+        assert!(reader.join().expect("it ends").is_err());
+        assert!(writer.join().expect("it ends").is_err());
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_parked_reader_a_queued_reader_and_a_closer() {
+    explore(2, || {
+        let model = Model::open();
+        let one = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        let two = spawn(&model, |model| model.read(2, Turn::Read, Data::Never));
+        assert_eq!(model.destroy(), Ok(()));
+        assert!(one.join().expect("it ends").is_err());
+        assert!(two.join().expect("it ends").is_err());
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_reader_that_leaves_with_data_is_not_written_to_any_more() {
+    explore(3, || {
+        let model = Model::open();
+        let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Comes));
+        assert_eq!(model.destroy(), Ok(()));
+        let told = reader.join().expect("it ends");
+        assert!(matches!(told, Ok(()) | Err(CLOSED)));
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn three_readers_take_turns() {
+    explore(2, || {
+        let model = Model::open();
+        let one = spawn(&model, |model| model.read(1, Turn::Read, Data::Here));
+        let two = spawn(&model, |model| model.read(2, Turn::Read, Data::Here));
+        assert_eq!(model.read(3, Turn::Read, Data::Here), Ok(()));
+        assert_eq!(one.join().expect("it ends"), Ok(()));
+        assert_eq!(two.join().expect("it ends"), Ok(()));
+        assert_eq!(model.destroy(), Ok(()));
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_parked_reader_and_a_deadline() {
+    explore(3, || {
+        let model = Model::open();
+        let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        model.expire();
+        assert_eq!(reader.join().expect("it ends"), Err(DEADLINE));
+        assert_eq!(model.destroy(), Ok(()));
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_parked_reader_an_evictor_and_a_deadline() {
+    explore(3, || {
+        let model = Model::open();
+        let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        let setter = spawn(&model, Model::expire);
+        assert_eq!(model.destroy(), Ok(()));
+        assert!(reader.join().expect("it ends").is_err());
+        setter.join().expect("it ends");
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_deadline_ends_the_holder_and_all_who_queue() {
+    explore(2, || {
+        let model = Model::open();
+        let one = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        let two = spawn(&model, |model| model.read(2, Turn::Read, Data::Never));
+        model.expire();
+        assert_eq!(one.join().expect("it ends"), Err(DEADLINE));
+        assert_eq!(two.join().expect("it ends"), Err(DEADLINE));
+    });
+}
+
+#[test]
+fn two_destroys_close_once() {
+    explore(3, || {
+        let model = Model::open();
+        let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        let other = spawn(&model, Model::destroy);
+        let results = [model.destroy(), other.join().expect("it ends")];
+        assert!(results.contains(&Ok(())) && results.contains(&Err(CLOSED)));
+        assert!(reader.join().expect("it ends").is_err());
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_number_that_is_attached_anew_evicts_and_owes_nothing() {
+    explore(3, || {
+        let model = Model::open();
+        let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
+        // As `table::attach`, for a descriptor closed behind our back.
+        let tag = model.mutex.renew(EPOCH);
+        model.mutex.advance(tag, State::Free, State::Open);
+        // The reader belonged to the old one, or began on the new one.
+        model.expire();
+        assert!(reader.join().expect("it ends").is_err());
+        assert_eq!(model.destroy(), Ok(()));
+        model.is_closed_once();
+    });
+}
