@@ -13,6 +13,7 @@
 
 #![cfg(loom)]
 #![allow(dead_code, reason = "the models use a part of the files")]
+#![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 #[path = "../src/error.rs"]
 mod error;

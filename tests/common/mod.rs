@@ -4,6 +4,11 @@
 //! here decides what is right.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes of C structs are small"
+)]
+#![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 use libc::{
     c_char, c_int, c_uint, c_void, iovec, msghdr, sockaddr, sockaddr_in, sockaddr_storage,
