@@ -19,6 +19,10 @@ use once_cell::race::OnceBox;
 const CHUNK: usize = 128;
 const CHUNKS: usize = 1 << 18;
 
+/// Somebody may sleep until a descriptor ends.
+const AWAITED: u32 = 1;
+const ENDS: u32 = 2;
+
 static TABLE: [OnceBox<[Entry; CHUNK]>; CHUNKS] = [const { OnceBox::new() }; CHUNKS];
 
 /// What kind of socket a descriptor is.
@@ -76,7 +80,8 @@ pub struct Entry {
     pub(crate) peer: Peer,
     /// Who waits for the last caller to leave.
     closer: Slot,
-    /// Changes whenever a descriptor of this number ends.
+    /// How often a descriptor of this number has ended, in steps of `ENDS`,
+    /// and `AWAITED`.
     ends: AtomicU32,
     pub(crate) accepts: AtomicU64,
     pub(crate) parks: AtomicU64,
@@ -162,8 +167,11 @@ impl Entry {
 
     /// Tells whoever waits for the end how it went.
     fn announce_end(&self, closer: u32, result: Result<()>) {
-        self.ends.fetch_add(1, Ordering::AcqRel);
-        futex::wake(&self.ends, i32::MAX);
+        let before = self.ends.fetch_add(ENDS, Ordering::AcqRel);
+        if before & AWAITED != 0 {
+            self.ends.fetch_and(!AWAITED, Ordering::AcqRel);
+            futex::wake(&self.ends, i32::MAX);
+        }
         if let Some(waiter) = park::find(closer) {
             let code = result.map_or_else(Error::code, |()| 0);
             waiter.outcome.store(code, Ordering::Relaxed);
@@ -240,7 +248,7 @@ impl Entry {
     /// Waits until the descriptor of `tag` has come to its end.
     pub(crate) fn await_end(&self, tag: Tag) {
         loop {
-            let ends = self.ends.load(Ordering::Acquire);
+            let ends = self.ends.fetch_or(AWAITED, Ordering::AcqRel) | AWAITED;
             let (state, now) = self.mutex.state(process::epoch());
             let ending = matches!(state, State::Destroying | State::Detaching | State::Closing);
             if now != tag || !ending {
