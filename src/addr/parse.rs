@@ -7,19 +7,20 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 /// The address that `text` means on `network`.
-pub fn parse(network: &str, text: &str) -> Result<Sockaddr> {
+pub fn parse(network: &[u8], text: &[u8]) -> Result<Sockaddr> {
     match network {
-        "tcp" | "udp" => parse_inet(text, |_| true),
-        "tcp4" | "udp4" => parse_inet(text, |ip| ip.is_ipv4()),
-        "tcp6" | "udp6" => parse_inet(text, |ip| ip.is_ipv6()),
-        "unix" | "unixgram" | "unixpacket" => parse_unix(text),
+        b"tcp" | b"udp" => parse_inet(text, |_| true),
+        b"tcp4" | b"udp4" => parse_inet(text, |ip| ip.is_ipv4()),
+        b"tcp6" | b"udp6" => parse_inet(text, |ip| ip.is_ipv6()),
+        b"unix" | b"unixgram" | b"unixpacket" => parse_unix(text),
         _ => Err(NETWORK),
     }
 }
 
 /// Go's `host:port` with literal addresses. An empty host is the wildcard: of
 /// IPv6 where the network has it, for that one takes IPv4 too.
-fn parse_inet(text: &str, fits: impl Fn(&IpAddr) -> bool) -> Result<Sockaddr> {
+fn parse_inet(text: &[u8], fits: impl Fn(&IpAddr) -> bool) -> Result<Sockaddr> {
+    let text = core::str::from_utf8(text).map_err(|_| ADDRESS)?;
     let (host, port) = split_host_port(text)?;
     let port = match port {
         "" => 0,
@@ -82,19 +83,19 @@ fn split_host_port(text: &str) -> Result<(&str, &str)> {
     Ok((host, port))
 }
 
-/// A path, with room for its NUL; or "@name", which needs none.
-fn parse_unix(text: &str) -> Result<Sockaddr> {
-    if text.contains('\0') {
+/// A path, of any bytes, with room for its NUL; or "@name", which needs none.
+fn parse_unix(text: &[u8]) -> Result<Sockaddr> {
+    if text.contains(&0) {
         return Err(ADDRESS);
     }
-    if text.len() > PATH_ROOM || (text.len() == PATH_ROOM && !text.starts_with('@')) {
+    if text.len() > PATH_ROOM || (text.len() == PATH_ROOM && !text.starts_with(b"@")) {
         return Err(INVAL);
     }
     let mut name = [0; PATH_ROOM];
-    for (place, byte) in name.iter_mut().zip(text.bytes()) {
-        *place = byte;
+    for (place, byte) in name.iter_mut().zip(text) {
+        *place = *byte;
     }
-    let len = match text.strip_prefix('@') {
+    let len = match text.strip_prefix(b"@") {
         Some(_) => {
             name[0] = 0;
             text.len()
@@ -112,7 +113,7 @@ mod tests {
     use crate::error::{ADDRESS, Error, INVAL, NETWORK};
 
     fn round(network: &str, address: &str) -> Result<String, Error> {
-        let parsed = parse(network, address)?;
+        let parsed = parse(network.as_bytes(), address.as_bytes())?;
         Ok(String::from_utf8_lossy(text(&parsed).bytes()).into_owned())
     }
 
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(round("unix", &name).as_deref(), Ok(&*name));
         assert_eq!(round("unix", &format!("{path}p")), Err(INVAL));
         assert_eq!(round("unix", &format!("{name}n")), Err(INVAL));
-        assert_eq!(parse("unix", "").map(|address| address.len()), Ok(2));
+        assert_eq!(parse(b"unix", b"").map(|address| address.len()), Ok(2));
     }
 
     #[test]

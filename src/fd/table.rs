@@ -153,6 +153,15 @@ impl Entry {
         Kind::from_bits(self.kind.load(Ordering::Relaxed))
     }
 
+    /// A connection begins: how one before it ended is no concern of it.
+    pub fn begin(&self, peer: &Sockaddr) {
+        self.drained.store(false, Ordering::Relaxed);
+        self.lost.store(0, Ordering::Relaxed);
+        self.stopped.store(0, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+        self.peer.set(peer);
+    }
+
     /// All of a descriptor's state but its lifetime.
     fn forget(&self) {
         self.cancel.set(None);

@@ -106,19 +106,18 @@ pub unsafe fn address(address: *const sockaddr, len: socklen_t) -> Result<Option
     unsafe { Sockaddr::copy_from(address, len) }.map(Some)
 }
 
-/// A string of C: `-EFAULT` where it is NULL, `NETFD_EADDRESS` where it is no
-/// UTF-8.
+/// A string of C: `-EFAULT` where it is NULL. It need not be UTF-8.
 ///
 /// # Safety
 ///
 /// `text` is NULL or ends with a NUL.
-pub unsafe fn text<'a>(text: *const c_char) -> Result<&'a str> {
+pub unsafe fn text<'a>(text: *const c_char) -> Result<&'a [u8]> {
     if text.is_null() {
         return Err(FAULT);
     }
     // SAFETY: the caller's promise.
     let text = unsafe { core::ffi::CStr::from_ptr(text) };
-    text.to_str().map_err(|_| error::ADDRESS)
+    Ok(text.to_bytes())
 }
 
 /// Where an address goes, as in accept(2): the length is room on the way in
@@ -130,7 +129,8 @@ pub struct AddressOut {
 }
 
 impl AddressOut {
-    /// `-EFAULT` for an address without a length. Both NULL: not wanted.
+    /// `-EFAULT` for an address without a length, `-EINVAL` for a length that
+    /// is negative as an int. Both NULL: not wanted.
     ///
     /// # Safety
     ///
@@ -139,6 +139,10 @@ impl AddressOut {
     pub unsafe fn new(to: *mut sockaddr, len: *mut socklen_t) -> Result<Self> {
         if !to.is_null() && len.is_null() {
             return Err(FAULT);
+        }
+        // SAFETY: a length that is not NULL is valid.
+        if !to.is_null() && c_int::try_from(unsafe { *len }).is_err() {
+            return Err(INVAL);
         }
         Ok(Self { to, len })
     }
@@ -152,7 +156,8 @@ impl AddressOut {
         if to.is_null() || len.is_null() {
             return Err(FAULT);
         }
-        Ok(Self { to, len })
+        // SAFETY: the caller's promise.
+        unsafe { Self::new(to, len) }
     }
 
     /// Whether the address is wanted.

@@ -154,7 +154,7 @@ fn record(size: usize, last: Option<&Failure>) -> ErrorRecord {
     };
     if let Some((failure, error)) = last.and_then(|last| Some((last, last.error?))) {
         record.code = error.code();
-        record.flags = flags(error);
+        record.flags = flags(failure.op, error);
         copy(failure.op.as_bytes(), &mut record.op);
         copy(failure.place.network.as_bytes(), &mut record.network);
         copy(error.call().as_bytes(), &mut record.syscall);
@@ -164,12 +164,12 @@ fn record(size: usize, last: Option<&Failure>) -> ErrorRecord {
     record
 }
 
-fn flags(error: Error) -> c_uint {
+fn flags(op: &str, error: Error) -> c_uint {
     let each = [
         (failure::is_timeout(error), NETFD_ERROR_TIMEOUT),
         (error.same(error::CANCELED), NETFD_ERROR_CANCELED),
         (error.same(error::CLOSED), NETFD_ERROR_CLOSED),
-        (failure::is_temporary(error), NETFD_ERROR_TEMPORARY),
+        (failure::is_temporary(op, error), NETFD_ERROR_TEMPORARY),
     ];
     each.iter()
         .filter(|(is, _)| *is)

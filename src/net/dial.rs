@@ -1,7 +1,7 @@
 //! Go's connect.
 
 use crate::addr;
-use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
+use crate::error::{CLOSED, Error, Result};
 use crate::fd::cancel::Held;
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::{self, Place};
@@ -29,8 +29,13 @@ pub fn connect(
     let mut call = Call::exclusive(fd, Side::Write)?;
     let result = attempt(&mut call, laddr, raddr, limits);
     result.map_err(|error| {
-        let mut place = Place::of(&call);
-        place.remote = *raddr;
+        // As in Go, the source is told where the caller named one. What the
+        // kernel picked has gone with the attempt.
+        let place = Place {
+            local: laddr.copied().unwrap_or_else(Sockaddr::none),
+            remote: *raddr,
+            ..Place::of(&call)
+        };
         failure::record("dial", place, error)
     })
 }
@@ -44,6 +49,13 @@ fn attempt(
     let fd = call.fd();
     call.rwlock(limits, Patience::Park)?;
     call.prepare(limits)?;
+    // The kernel itself says so only from the second time on, where nobody was
+    // in connect(2) when the connection was made. A socket without a peer that
+    // is known need not be asked.
+    let was_connected = call.kind().takes_turns() && call.entry().peer.get().is_some();
+    if was_connected && socket::getpeername(fd).is_ok() {
+        return Err(Error::os(libc::EISCONN, "connect"));
+    }
     if let Some(laddr) = laddr {
         bind(fd, laddr)?;
     }
@@ -55,7 +67,7 @@ fn attempt(
     // A datagram socket may have another peer tomorrow, by connect(2) on the
     // bare fd: the kernel is asked when somebody wants to know.
     if call.kind().takes_turns() {
-        call.entry().peer.set(&peer);
+        call.entry().begin(&peer);
     }
     Ok(())
 }
@@ -65,9 +77,6 @@ fn bind(fd: Fd, laddr: &Sockaddr) -> Result<()> {
     let bound = socket::bind(fd, laddr);
     match bound {
         Err(error) if error.is(libc::EINVAL) => {
-            if socket::getpeername(fd).is_ok() {
-                return Err(Error::os(libc::EISCONN, "connect"));
-            }
             let now = socket::getsockname(fd)?;
             if addr::is_within(&now, laddr) {
                 Ok(())
@@ -134,15 +143,12 @@ fn decide(call: &Call, limits: Limits) -> Result<Sockaddr> {
 }
 
 /// Ends an attempt that the kernel would carry on with, so that a handshake
-/// that completes late is no success. What destroy or detach ended is not
-/// touched: the descriptor is not this call's any more, and copies of it in
-/// other processes live on.
+/// that completes late is no success; and one that has failed, which the next
+/// connect(2) would be told of once more, as ECONNABORTED. What destroy or
+/// detach ended is not touched: the descriptor is not this call's any more,
+/// and copies of it in other processes live on.
 fn give_up(fd: Fd, error: Error) {
-    if error.same(CLOSED) {
-        return;
-    }
-    let ours = [DEADLINE, CANCELED, Error::os(libc::EINTR, "")];
-    if ours.iter().any(|our| error.same(*our)) {
+    if !error.same(CLOSED) {
         let _ = socket::disconnect(fd);
         let _ = socket::socket_option(fd, libc::SO_ERROR);
     }

@@ -142,9 +142,9 @@ pub fn is_timeout(error: Error) -> bool {
 }
 
 /// An accept loop may go on: Go's Temporary(), and what accept(2) says of
-/// errors that belong to the one connection.
-pub fn is_temporary(error: Error) -> bool {
-    const GO_ON: [libc::c_int; 16] = [
+/// errors that belong to the one connection. Of other calls it says nothing.
+pub fn is_temporary(op: &str, error: Error) -> bool {
+    const GO_ON: [libc::c_int; 15] = [
         libc::EINTR,
         libc::EMFILE,
         libc::ENFILE,
@@ -158,9 +158,8 @@ pub fn is_temporary(error: Error) -> bool {
         libc::EHOSTDOWN,
         libc::ENONET,
         libc::EHOSTUNREACH,
-        libc::EOPNOTSUPP,
         libc::ENETUNREACH,
         libc::EPERM,
     ];
-    is_timeout(error) || GO_ON.iter().any(|errno| error.is(*errno))
+    op == "accept" && (is_timeout(error) || GO_ON.iter().any(|errno| error.is(*errno)))
 }

@@ -44,6 +44,8 @@ pub fn counts() -> Counts {
 
 /// Writes a line for each descriptor and each parked caller to `out`.
 pub fn dump(out: Fd) -> Result<()> {
+    // Where nothing is attached nothing is written; a bad `out` is told so.
+    sys::check_open(out)?;
     let now = time::now();
     let epoch = process::epoch();
     for (fd, entry) in table::open_entries() {

@@ -44,7 +44,11 @@ pub fn attach(fd: Fd) -> Result<Fd> {
     let (family, sotype, _) = sys::socket::describe(fd)?;
     table::reserve(fd)?;
     sys::set_nonblock_cloexec(fd)?;
-    table::attach(fd, Kind { family, sotype }, None)?;
+    let kind = Kind { family, sotype };
+    let connected = kind
+        .takes_turns()
+        .then(|| sys::socket::getpeername(fd).ok());
+    table::attach(fd, kind, connected.flatten().as_ref())?;
     Ok(fd)
 }
 

@@ -53,6 +53,12 @@ pub fn close(fd: Fd) -> Result<()> {
     check(unsafe { libc::close(fd) }, "close").map(drop)
 }
 
+/// `-EBADF` where `fd` is not open.
+pub fn check_open(fd: Fd) -> Result<()> {
+    // SAFETY: F_GETFD takes no third argument.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }, "fcntl").map(drop)
+}
+
 /// write(2) to a descriptor that is no socket of ours: `netfd_dump`'s output.
 pub fn write(fd: Fd, text: &[u8]) -> Result<usize> {
     // SAFETY: `text` is readable for its length.
