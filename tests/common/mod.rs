@@ -561,3 +561,184 @@ pub fn shared_library() -> std::path::PathBuf {
         .expect("cargo names the library")
         .into()
 }
+
+/// Set where a test runs once more, in a process of its own.
+const ALONE: &str = "NETFD_TEST_ALONE";
+
+/// Runs `body` in a process of its own: this test program again, told to run
+/// the one test `test` and nothing else. What it says is given back, or nothing
+/// in that process itself.
+pub fn alone(test: &str, body: impl FnOnce()) -> Option<String> {
+    alone_under(test, &[], &[], body)
+}
+
+/// As `alone`, started by the command `wrapper`, with `vars` in its
+/// environment.
+pub fn alone_under(
+    test: &str,
+    wrapper: &[&str],
+    vars: &[(&str, &str)],
+    body: impl FnOnce(),
+) -> Option<String> {
+    if std::env::var_os(ALONE).is_some() {
+        body();
+        return None;
+    }
+    let program = std::env::current_exe().expect("a program knows itself");
+    let program = program.to_str().expect("its path is text");
+    let mut words = wrapper.to_vec();
+    words.extend([program, test, "--exact", "--nocapture", "--test-threads=1"]);
+    let (first, rest) = words.split_first().expect("there is a program");
+    let output = std::process::Command::new(first)
+        .args(rest)
+        .env(ALONE, "1")
+        .envs(vars.iter().copied())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{test} by itself: {said}{told}");
+    assert!(said.contains("1 passed"), "no test is named {test}: {said}");
+    Some(said)
+}
+
+/// As `alone`, under strace(1) with `options`, and what that wrote. `None` in
+/// the process itself, and where strace is missing or may not trace.
+pub fn alone_under_strace(test: &str, options: &[&str], body: impl FnOnce()) -> Option<String> {
+    if std::env::var_os(ALONE).is_some() {
+        body();
+        return None;
+    }
+    let tried = std::process::Command::new("strace")
+        .args(["-qq", "-e", "trace=none", "true"])
+        .output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        println!("{test} skipped: there is no strace that works");
+        return None;
+    }
+    let trace = format!("{}/strace-{test}", env!("CARGO_TARGET_TMPDIR"));
+    let mut words = vec!["strace", "-f", "-qq", "-o", &trace];
+    words.extend(options);
+    alone_under(test, &words, &[], || ())?;
+    let traced = std::fs::read_to_string(&trace).expect("strace wrote it");
+    let _ = std::fs::remove_file(&trace);
+    Some(traced)
+}
+
+/// Sets the process's limit of descriptors. Only for tests that run alone.
+pub fn limit_fds(most: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is there to be written.
+    assert_eq!(
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
+        0
+    );
+    let before = limit.rlim_cur;
+    limit.rlim_cur = most;
+    // SAFETY: the struct is there.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    before
+}
+
+/// Uses up all descriptors that the limit leaves. Only for tests that run
+/// alone.
+pub fn use_up_fds() -> Vec<std::os::fd::OwnedFd> {
+    let mut all = Vec::new();
+    loop {
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::dup(0) };
+        if fd < 0 {
+            return all;
+        }
+        // SAFETY: the descriptor is new and ours.
+        all.push(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) });
+    }
+}
+
+/// A listener on which no more connections find room, and the clients that
+/// took it: they have connected, and nobody accepts.
+pub fn full_listener(network: &str, address: &str) -> (c_int, Addr, Vec<c_int>) {
+    let (fd, at) = listener_at(network, address);
+    // SAFETY: no pointers. A second listen(2) changes the backlog.
+    assert_eq!(unsafe { libc::listen(fd, 1) }, 0);
+    let kind = if network == "unixpacket" {
+        libc::SOCK_SEQPACKET
+    } else {
+        libc::SOCK_STREAM
+    };
+    let clients = (0..2)
+        .map(|_| {
+            let client = socket(c_int::from(at.storage.ss_family), kind);
+            assert_eq!(connect_by(client, &at, after(5 * SECOND), no_token()), 0);
+            client
+        })
+        .collect();
+    (fd, at, clients)
+}
+
+/// netfd_after().
+pub fn after(ns: i64) -> i64 {
+    // SAFETY: no pointers.
+    unsafe { netfd_after(ns) }
+}
+
+/// No cancel token.
+pub fn no_token() -> *mut netfd_cancel {
+    std::ptr::null_mut()
+}
+
+/// netfd_remote_addr(), or its code.
+pub fn remote_addr(fd: c_int) -> Result<Addr, c_int> {
+    let mut at = Addr::room();
+    // SAFETY: the room is as long as said.
+    match unsafe { netfd_remote_addr(fd, at.ptr_mut(), &mut at.len) } {
+        0 => Ok(at),
+        code => Err(code),
+    }
+}
+
+/// Makes a TCP connection end with a reset: the peer's reads say ECONNRESET.
+pub fn reset(fd: c_int) {
+    let now = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option is as long as said.
+    let code = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const now).cast(),
+            size_of::<libc::linger>() as socklen_t,
+        )
+    };
+    assert_eq!(code, 0);
+    assert_eq!(destroy(fd), 0);
+}
+
+/// getsockopt(2) of an option that is an int.
+pub fn option(fd: c_int, level: c_int, name: c_int) -> c_int {
+    let mut value: c_int = -1;
+    let mut len = size_of::<c_int>() as socklen_t;
+    // SAFETY: `value` is there to be written.
+    let code = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) };
+    assert_eq!(code, 0);
+    value
+}
+
+/// Whether a descriptor is non-blocking, and whether it is close-on-exec.
+pub fn flags(fd: c_int) -> (bool, bool) {
+    // SAFETY: F_GETFL takes no third argument.
+    let status = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    // SAFETY: nor does F_GETFD.
+    let of_number = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    assert!(status >= 0 && of_number >= 0, "{fd} is not open");
+    (
+        status & libc::O_NONBLOCK != 0,
+        of_number & libc::FD_CLOEXEC != 0,
+    )
+}
