@@ -1,7 +1,11 @@
 //! netfd_accept: Go's `netFD.accept` and `FD.Accept` (internal/poll), and
 //! accept(2).
 
-#![allow(clippy::indexing_slicing, reason = "a test says what it expects")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test says what it expects, and knows the sizes"
+)]
 
 mod common;
 
@@ -25,6 +29,12 @@ fn queued(at: &Addr, sotype: c_int) -> c_int {
     let code = connect_by(client, at, after(5 * SECOND), no_token());
     assert_eq!(code, 0, "{}", error_text());
     client
+}
+
+/// That the two are the ends of one connection.
+fn same_connection(client: c_int, conn: c_int) {
+    let peer = remote_addr(conn).expect("it is kept");
+    assert_eq!(local_addr(client).text(), peer.text());
 }
 
 #[test]
@@ -252,10 +262,8 @@ fn the_connection_inherits_neither_deadlines_nor_token() {
     // SAFETY: no pointers.
     assert_eq!(unsafe { netfd_set_write_deadline(fd, 1) }, 0);
     // SAFETY: no pointers.
-    assert_eq!(
-        unsafe { netfd_set_read_deadline(fd, after(60 * SECOND)) },
-        0
-    );
+    let code = unsafe { netfd_set_read_deadline(fd, after(60 * SECOND)) };
+    assert_eq!(code, 0);
     let conn = accept(fd);
     assert!(conn >= 0);
     token.fire();
@@ -367,7 +375,7 @@ fn retried(test: &str, errno: &str) {
         let client = queued(&at, SOCK_STREAM);
         let conn = accept(fd);
         assert!(conn >= 0, "{}", error_text());
-        assert_eq!(local_addr(client).text(), remote_addr(conn).unwrap().text());
+        same_connection(client, conn);
     });
     let Some(trace) = trace else { return };
     assert_eq!(trace.matches(errno).count(), 3, "{trace}");
@@ -386,7 +394,7 @@ fn emfile_is_returned_and_the_connection_stays_queued() {
         drop(all);
         let conn = accept(fd);
         assert!(conn >= 0, "{}", error_text());
-        assert_eq!(local_addr(client).text(), remote_addr(conn).unwrap().text());
+        same_connection(client, conn);
     });
 }
 
@@ -427,7 +435,7 @@ fn returned(test: &str, name: &str, errno: c_int) {
         assert_eq!(c_text(&last_error().syscall), "accept4");
         let conn = accept(fd);
         assert!(conn >= 0, "{}", error_text());
-        assert_eq!(local_addr(client).text(), remote_addr(conn).unwrap().text());
+        same_connection(client, conn);
     });
 }
 
@@ -439,10 +447,8 @@ fn an_accept_of_a_queued_connection_is_one_accept4_and_nothing_else() {
         let (fd, at) = listener();
         let warm = [queued(&at, SOCK_STREAM), accept(fd)];
         // SAFETY: no pointers.
-        assert_eq!(
-            unsafe { netfd_set_read_deadline(fd, after(60 * SECOND)) },
-            0
-        );
+        let code = unsafe { netfd_set_read_deadline(fd, after(60 * SECOND)) };
+        assert_eq!(code, 0);
         let clients: Vec<_> = (0..CONNECTIONS).map(|_| queued(&at, SOCK_STREAM)).collect();
         let mut conns = [0; CONNECTIONS];
         // SAFETY: getppid takes nothing; it marks the place in the trace.

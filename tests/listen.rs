@@ -1,7 +1,11 @@
 //! netfd_listen_stream: Go's `netFD.listenStream` (net/sock_posix.go),
 //! bind(2), listen(2), and the backlog of net/sock_linux.go.
 
-#![allow(clippy::indexing_slicing, reason = "a test says what it expects")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test says what it expects, and knows the sizes"
+)]
 
 mod common;
 

@@ -1,6 +1,10 @@
 //! netfd_sys_socket: Go's `sysSocket` (net/sock_cloexec.go) and socket(2).
 
-#![allow(clippy::indexing_slicing, reason = "a test says what it expects")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test says what it expects, and knows the sizes"
+)]
 
 mod common;
 

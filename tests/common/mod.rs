@@ -632,14 +632,13 @@ pub fn limit_fds(most: u64) -> u64 {
         rlim_max: 0,
     };
     // SAFETY: the struct is there to be written.
-    assert_eq!(
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) },
-        0
-    );
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    assert_eq!(told, 0);
     let before = limit.rlim_cur;
     limit.rlim_cur = most;
     // SAFETY: the struct is there.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    assert_eq!(set, 0);
     before
 }
 
