@@ -15,7 +15,6 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 /// netfd_connect() from a local address.
 fn connect_from(fd: c_int, from: &Addr, to: &Addr) -> c_int {
@@ -280,12 +279,17 @@ fn a_backlog_that_never_accepts_ends_by_the_deadline_and_near_it() {
 fn after_the_deadline_no_attempt_is_left_and_the_descriptor_is_as_new() {
     let (fd, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let client = tcp();
-    let waiting = spawn(move || connect_by(client, &at, after(150 * MS), no_token()));
+    let waiting = spawn(move || connect(client, &at));
     await_parked(client, 1);
     assert_eq!(syn_sent(&at), 1);
+    // SAFETY: no pointers.
+    let set = unsafe { netfd_set_write_deadline(client, after(20 * MS)) };
+    assert_eq!(set, 0);
     assert_eq!(waiting.join(), NETFD_EDEADLINE);
     assert_eq!(syn_sent(&at), 0);
     assert_eq!(option(client, libc::SOL_SOCKET, libc::SO_ERROR), 0);
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { netfd_set_write_deadline(client, 0) }, 0);
     is_as_new(client, "tcp", "127.0.0.1:0");
     destroy_all(clients.into_iter().chain([client, fd]));
 }
@@ -456,10 +460,10 @@ fn destroy_ends_an_attempt_that_is_parked() {
     destroy_all(clients.into_iter().chain([fd]));
 }
 
-/// Spins for a while that differs each time.
-fn spin(round: usize, most: usize) {
-    let until = Instant::now() + Duration::from_micros((round * 7919 % most) as u64);
-    while Instant::now() < until {
+/// Spins for so many nanoseconds, none if there are fewer than 0.
+fn spin(ns: i64) {
+    let until = after(ns.max(0));
+    while after(0) < until {
         std::hint::spin_loop();
     }
 }
@@ -476,7 +480,10 @@ fn cancel_at_any_moment_gives_success_or_ecanceled_and_leaks_nothing() {
         assert_eq!(destroy(warm), 0);
         let (mut connected, mut canceled) = (0, 0);
         let before = open_fds();
-        for round in 0..ROUNDS {
+        // How much later the token fires than the call begins. It follows the
+        // results, so that the races end on both sides.
+        let mut lead: i64 = 50_000;
+        for _ in 0..ROUNDS {
             let token = Token::new();
             let client = tcp();
             let begun = Arc::new(AtomicBool::new(false));
@@ -484,21 +491,24 @@ fn cancel_at_any_moment_gives_success_or_ecanceled_and_leaks_nothing() {
             let waiting = spawn(move || {
                 let token = token;
                 begins.store(true, Ordering::Release);
+                spin(-lead);
                 connect_by(client, &at, 0, token.0)
             });
             while !begun.load(Ordering::Acquire) {
                 std::hint::spin_loop();
             }
-            spin(round, 150);
+            spin(lead);
             token.fire();
             match waiting.join() {
                 0 => {
                     connected += 1;
+                    lead -= lead.abs() / 8 + 1000;
                     assert_eq!(remote_addr(client).unwrap().text(), at.text());
                     assert_eq!(write(client, b"!"), 1);
                 }
                 code => {
                     canceled += 1;
+                    lead += lead.abs() / 8 + 1000;
                     assert_eq!(code, NETFD_ECANCELED);
                     assert_eq!(remote_addr(client).err(), Some(-libc::ENOTCONN));
                     assert_eq!(connect(client, &at), 0, "it connects anew");
@@ -508,8 +518,11 @@ fn cancel_at_any_moment_gives_success_or_ecanceled_and_leaks_nothing() {
             token.free();
         }
         println!("{connected} connected, {canceled} canceled");
+        assert!(connected >= ROUNDS / 10 && canceled >= ROUNDS / 10);
         assert_eq!(syn_sent(&at), 0);
-        await_that("no descriptor is left over", || open_fds() <= before);
+        // Two threads may have parked for the first time meanwhile, each with
+        // an eventfd.
+        await_that("no descriptor leaks", || open_fds() <= before + 2);
         assert_eq!(destroy(fd), 0);
         assert_eq!(server.join(), NETFD_ECLOSED);
     });
@@ -806,7 +819,8 @@ static int calls;
 int shim_calls(void) { return calls; }
 int connect(int fd, const struct sockaddr *to, socklen_t len) {
     long done = syscall(SYS_connect, fd, to, len);
-    calls++;
+    if (to->sa_family != AF_UNSPEC) calls++;
+    if (to->sa_family == AF_UNSPEC) return (int)done;
     if (done < 0 && errno != EINPROGRESS) return -1;
     errno = EINTR;
     return -1;
@@ -916,7 +930,9 @@ fn so_error_is_what_the_attempt_says() {
         assert_eq!(connect(client, &nobody()), -libc::ECONNREFUSED);
     });
     let Some(trace) = trace else { return };
-    assert_eq!(trace.matches(" connect(").count(), 1, "{trace}");
+    let attempts = trace.lines().filter(|line| line.contains(" connect("));
+    let attempts = attempts.filter(|line| line.contains("AF_INET"));
+    assert_eq!(attempts.count(), 1, "{trace}");
 }
 
 #[test]

@@ -767,15 +767,18 @@ fn a_longer_record_has_its_tail_zeroed() {
 #[test]
 fn a_write_that_was_stopped_halfway_is_told_at_once() {
     let (client, server) = tcp_pair();
-    assert_eq!(fail(), -libc::EINVAL);
+    let writing = spawn(move || {
+        assert_eq!(fail(), -libc::EINVAL);
+        let much = vec![b'x'; 32 << 20];
+        let sent = write(client, &much);
+        (sent, last_code(), told().op)
+    });
+    await_parked(client, 1);
     // SAFETY: no pointers.
-    let code = unsafe { netfd_set_write_deadline(client, after(100 * MS)) };
-    assert_eq!(code, 0);
-    let much = vec![b'x'; 32 << 20];
-    let sent = write(client, &much);
-    assert!(sent > 0 && (sent as usize) < much.len(), "{sent}");
-    assert_eq!(last_code(), NETFD_EDEADLINE);
-    assert_eq!(told().op, "write");
+    assert_eq!(unsafe { netfd_set_write_deadline(client, 1) }, 0);
+    let (sent, code, op) = writing.join();
+    assert!(sent > 0 && sent < 32 << 20, "{sent}");
+    assert_eq!((code, op.as_str()), (NETFD_EDEADLINE, "write"));
     assert_eq!(destroy(client), 0);
     assert_eq!(destroy(server), 0);
 }
