@@ -10,10 +10,63 @@ pub type Result<T> = core::result::Result<T, Error>;
 /// A failure: `-errno` where the kernel said it, a code from -10001 down where
 /// this library did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(8))] // one register
 pub struct Error {
     code: c_int,
-    call: &'static str,
+    call: Sys,
     recorded: bool,
+}
+
+macro_rules! calls {
+    ($($call:ident $text:literal)*) => {
+        /// The calls that can fail, by a number: an `Error` of eight bytes
+        /// goes through registers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs, reason = "the names are those of the man pages")]
+        pub enum Sys { None, $($call,)* }
+
+        impl Sys {
+            /// The call's name, as Go has it in error texts; "" for none.
+            pub const fn name(self) -> &'static str {
+                match self { Self::None => "", $(Self::$call => $text,)* }
+            }
+        }
+    };
+}
+
+calls! {
+    Accept4 "accept4"
+    Bind "bind"
+    Close "close"
+    Connect "connect"
+    EpollCreate1 "epoll_create1"
+    EpollCtl "epoll_ctl"
+    EpollWait "epoll_wait"
+    Eventfd2 "eventfd2"
+    Fcntl "fcntl"
+    Futex "futex"
+    GetPeerName "getpeername"
+    GetSockName "getsockname"
+    GetSockOpt "getsockopt"
+    Listen "listen"
+    Malloc "malloc"
+    Mmap "mmap"
+    Ppoll "ppoll"
+    Read "read"
+    Readv "readv"
+    Recv "recv"
+    Recvfrom "recvfrom"
+    Recvmsg "recvmsg"
+    Send "send"
+    Sendmsg "sendmsg"
+    Sendto "sendto"
+    SetSockOpt "setsockopt"
+    Shutdown "shutdown"
+    Socket "socket"
+    Unlink "unlink"
+    Write "write"
+    Writev "writev"
 }
 
 /// The deadline has passed.
@@ -44,7 +97,7 @@ impl Error {
     const fn ours(code: c_int) -> Self {
         Self {
             code,
-            call: "",
+            call: Sys::None,
             recorded: false,
         }
     }
@@ -56,7 +109,7 @@ impl Error {
     }
 
     /// What the system call named `call` said.
-    pub const fn os(errno: c_int, call: &'static str) -> Self {
+    pub const fn os(errno: c_int, call: Sys) -> Self {
         Self {
             code: -errno,
             call,
@@ -66,7 +119,7 @@ impl Error {
 
     /// The same failure, blamed on another name: Go's for the call.
     #[must_use]
-    pub const fn named(self, call: &'static str) -> Self {
+    pub const fn named(self, call: Sys) -> Self {
         Self { call, ..self }
     }
 
@@ -90,8 +143,8 @@ impl Error {
         self.code
     }
 
-    /// The system call that failed, or "".
-    pub const fn call(self) -> &'static str {
+    /// The call that failed.
+    pub const fn call(self) -> Sys {
         self.call
     }
 

@@ -5,7 +5,7 @@
 //! list is a stack whose head carries a count of changes, so that it needs no
 //! lock: a fork(2) at any moment leaves the child with a whole one.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Sys};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
 
@@ -30,7 +30,7 @@ pub struct Pool<T: 'static> {
 
 /// A boxed array of defaults, or `-ENOMEM`: the standard `Box` would abort.
 pub fn boxed<T: Default, const N: usize>() -> Result<Box<[T; N]>> {
-    let full = || Error::os(libc::ENOMEM, "malloc");
+    let full = || Error::os(libc::ENOMEM, Sys::Malloc);
     let mut room = Vec::new();
     room.try_reserve_exact(N).map_err(|_| full())?;
     room.resize_with(N, T::default);
@@ -96,11 +96,11 @@ impl<T: Pooled> Pool<T> {
             let made = self.made.load(Ordering::Acquire);
             let index = made as usize;
             let Some(chunk) = self.chunks.get(index / CHUNK) else {
-                return Err(Error::os(libc::ENOMEM, "malloc"));
+                return Err(Error::os(libc::ENOMEM, Sys::Malloc));
             };
             let chunk = chunk.get_or_try_init(boxed)?;
             let Some(object) = chunk.get(index % CHUNK) else {
-                return Err(Error::os(libc::ENOMEM, "malloc"));
+                return Err(Error::os(libc::ENOMEM, Sys::Malloc));
             };
             let taken = self.made.compare_exchange_weak(
                 made,

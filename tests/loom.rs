@@ -130,7 +130,7 @@ use mutex::FdMutex;
 use park::{Slot, Waiter};
 use sync::{AtomicBool, AtomicU32, Ordering};
 use sys::{Event, event};
-use word::{Attempt, State, Tag, Turn};
+use word::{Attempt, Entered, Hold, State, Tag, Turn};
 
 const EPOCH: u32 = 1;
 
@@ -165,7 +165,7 @@ impl Model {
             holders: AtomicU32::new(0),
             closed: AtomicU32::new(0),
         };
-        let tag = this.mutex.renew(EPOCH);
+        let tag = this.mutex.renew(EPOCH, true);
         assert!(this.mutex.advance(tag, State::Free, State::Open));
         Arc::new(this)
     }
@@ -183,7 +183,8 @@ impl Model {
 
     /// A read, or a write: `Call::enter`, `rwlock`, `poll`.
     fn read(&self, id: u32, turn: Turn, data: Data) -> Result<()> {
-        let (tag, got) = self.mutex.enter(EPOCH, Some(turn))?;
+        let Entered { tag, held, .. } = self.mutex.enter(EPOCH, Hold::of(turn), false)?;
+        let got = held != Hold::NONE;
         self.inside.fetch_add(1, Ordering::AcqRel);
         let locked = if got {
             Ok(())
@@ -205,7 +206,11 @@ impl Model {
             result
         });
         self.inside.fetch_sub(1, Ordering::AcqRel);
-        let held = (got || locked.is_ok()).then_some(turn);
+        let held = if locked.is_ok() {
+            Hold::of(turn)
+        } else {
+            Hold::NONE
+        };
         self.leave(tag, held);
         result
     }
@@ -265,8 +270,8 @@ impl Model {
         }
     }
 
-    fn leave(&self, tag: Tag, turn: Option<Turn>) {
-        if let Some(state) = self.mutex.leave(EPOCH, tag, turn) {
+    fn leave(&self, tag: Tag, held: Hold) {
+        if let Some(state) = self.mutex.leave(EPOCH, tag, held) {
             assert_eq!(state, State::Destroying);
             assert_eq!(self.inside.load(Ordering::Acquire), 0, "all have left");
             assert!(self.mutex.advance(tag, state, State::Closing));
@@ -276,17 +281,17 @@ impl Model {
 
     fn destroy(&self) -> Result<()> {
         let tag = self.mutex.close(EPOCH, State::Destroying)?;
-        self.leave(tag, None);
+        self.leave(tag, Hold::NONE);
         Ok(())
     }
 
     /// `net::deadline::set`, to the past.
     fn expire(&self) {
-        if let Ok((tag, _)) = self.mutex.enter(EPOCH, None) {
+        if let Ok(Entered { tag, .. }) = self.mutex.enter(EPOCH, Hold::NONE, true) {
             self.late.store(true, Ordering::Release);
             let turns = [Turn::Read, Turn::PollIn, Turn::PollBoth];
             self.mutex.wake(EPOCH, &turns);
-            self.leave(tag, None);
+            self.leave(tag, Hold::NONE);
         }
     }
 
@@ -420,7 +425,7 @@ fn a_number_that_is_attached_anew_evicts_and_owes_nothing() {
         let model = Model::open();
         let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
         // As `table::attach`, for a descriptor closed behind our back.
-        let tag = model.mutex.renew(EPOCH);
+        let tag = model.mutex.renew(EPOCH, true);
         model.mutex.advance(tag, State::Free, State::Open);
         // The reader belonged to the old one, or began on the new one.
         model.expire();

@@ -1,10 +1,10 @@
 //! A call inside a descriptor, and its loop: lock, prepare, call, on EINTR
 //! again, on EAGAIN park. Named as in Go's internal/poll.
 
-use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
+use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result, Sys};
 use crate::fd::cancel::{Cancel, Held};
 use crate::fd::table::{self, Entry, Kind};
-use crate::fd::word::{Attempt, Tag, Turn};
+use crate::fd::word::{Attempt, Entered, Hold, Tag, Turn};
 use crate::park::{self, Waiter};
 use crate::poll::{Outcome, Poller, Watch};
 use crate::sync::Ordering;
@@ -84,15 +84,15 @@ pub struct Call {
     epoch: u32,
     tag: Tag,
     /// The turn that it needs.
-    wants: Option<Turn>,
+    wants: Hold,
     /// The turn that it has.
-    turn: Option<Turn>,
+    held: Hold,
 }
 
 impl Drop for Call {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Some(state) = self.entry.mutex.leave(self.epoch, self.tag, self.turn) {
+        if let Some(state) = self.entry.mutex.leave(self.epoch, self.tag, self.held) {
             // The close error is the destroyer's to hear, and `end` tells it.
             let _ = self.entry.end(self.fd, self.tag, state);
         }
@@ -102,61 +102,57 @@ impl Drop for Call {
 impl Call {
     /// Enters without a turn.
     pub fn incref(fd: Fd) -> Result<Self> {
-        Self::enter(fd, None)
+        Self::enter(fd, Hold::NONE, true)
     }
 
     /// Enters for the turn of `side`. Where it is taken, `rwlock` waits.
-    #[inline]
     pub fn exclusive(fd: Fd, side: Side) -> Result<Self> {
-        Self::enter(fd, Some(side.turn()))
+        Self::enter(fd, Hold::of(side.turn()), true)
     }
 
     /// Enters to read or write: for the side's turn on streams and sequences,
     /// without one on datagrams.
-    #[inline]
+    #[inline(always)]
     pub fn shared(fd: Fd, side: Side) -> Result<Self> {
-        loop {
-            let takes_turns = table::find(fd)?.kind().takes_turns();
-            let call = Self::enter(fd, takes_turns.then(|| side.turn()))?;
-            // Not so only if the number was attached anew between the two.
-            if call.kind().takes_turns() == takes_turns {
-                return Ok(call);
-            }
-        }
+        Self::enter(fd, Hold::of(side.turn()), false)
     }
 
-    #[inline]
-    fn enter(fd: Fd, wants: Option<Turn>) -> Result<Self> {
+    #[inline(always)]
+    fn enter(fd: Fd, turn: Hold, always: bool) -> Result<Self> {
         let entry = table::find(fd)?;
         let epoch = process::epoch();
-        let (tag, got) = entry.mutex.enter(epoch, wants)?;
+        let Entered { tag, wants, held } = entry.mutex.enter(epoch, turn, always)?;
         Ok(Self {
             fd,
             entry,
             epoch,
             tag,
             wants,
-            turn: if got { wants } else { None },
+            held,
         })
     }
 
     /// Waits for the turn that it entered for, within `limits`.
     #[inline]
     pub fn rwlock(&mut self, limits: Limits, patience: Patience) -> Result<()> {
-        match self.wants {
-            Some(turn) if self.turn.is_none() => self.rwlock_slow(turn, limits, patience),
-            _ => Ok(()),
+        if self.held == self.wants {
+            return Ok(());
         }
+        self.rwlock_slow(limits, patience)
     }
 
     #[cold]
-    fn rwlock_slow(&mut self, turn: Turn, limits: Limits, patience: Patience) -> Result<()> {
+    #[inline(never)]
+    fn rwlock_slow(&mut self, limits: Limits, patience: Patience) -> Result<()> {
+        let Some(turn) = self.wants.turn() else {
+            return Ok(());
+        };
         self.prepare(limits)?;
         match patience {
             Patience::Park => self.wait_turn(turn, limits)?,
             Patience::Never => return Err(Error::argument(libc::EAGAIN)),
         }
-        self.turn = Some(turn);
+        self.held = self.wants;
         Ok(())
     }
 
@@ -188,6 +184,12 @@ impl Call {
         if !self.entry.mutex.is_open(self.tag) {
             return Err(CLOSED);
         }
+        self.prepare_open(limits)
+    }
+
+    /// As `prepare`, for a descriptor that was open a moment ago.
+    #[inline]
+    fn prepare_open(&self, limits: Limits) -> Result<()> {
         if self.entry.cancel.is_fired() || limits.token.is_some_and(Cancel::is_fired) {
             return Err(CANCELED);
         }
@@ -219,19 +221,40 @@ impl Call {
         likely: bool,
         mut call: impl FnMut() -> Result<T>,
     ) -> Result<T> {
-        let mut poller = Poller::default();
+        let mut before = None;
         if likely {
-            self.prepare(limits)?;
-        } else {
-            self.wait(side.event(), limits, &mut poller)?;
-        }
-        loop {
+            self.prepare_open(limits)?;
             match call() {
-                Err(error) if error.is(libc::EINTR) => self.prepare(limits)?,
-                Err(error) if error.is(libc::EAGAIN) => {
+                Err(error) if is_again(error) => before = Some(error),
+                result => return result,
+            }
+        }
+        self.run_on(side, limits, before, &mut call)
+    }
+
+    /// The rest of the loop, once the call has said `before`, or was not worth
+    /// a try. Out of line, so that the way without it is short.
+    #[inline(never)]
+    fn run_on<T>(
+        &self,
+        side: Side,
+        limits: Limits,
+        mut before: Option<Error>,
+        call: &mut dyn FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let mut poller = Poller::default();
+        loop {
+            match before {
+                Some(error) if error.is(libc::EINTR) => self.prepare(limits)?,
+                _ => {
                     self.wait(side.event(), limits, &mut poller)?;
-                    poller.missed();
+                    if before.is_some() {
+                        poller.missed();
+                    }
                 }
+            }
+            match call() {
+                Err(error) if is_again(error) => before = Some(error),
                 result => return result,
             }
         }
@@ -251,7 +274,7 @@ impl Call {
     /// Parks until the descriptor is ready for `events`, and returns for what.
     #[cold]
     pub fn wait(&self, events: c_short, limits: Limits, poller: &mut Poller) -> Result<c_short> {
-        match self.turn {
+        match self.held.turn() {
             Some(turn) => self.poll(turn, self.fd, events, limits, poller),
             None => {
                 // Any number may wait at once: one polls, the others queue.
@@ -283,7 +306,7 @@ impl Call {
             deadline: earlier(limits.deadline, until),
             ..limits
         };
-        let turn = self.turn.unwrap_or(Turn::PollBoth);
+        let turn = self.held.turn().unwrap_or(Turn::PollBoth);
         match self.poll(turn, -1, 0, short, &mut Poller::default()) {
             Err(error) if error.same(DEADLINE) => self.prepare(limits),
             other => other.map(drop),
@@ -322,7 +345,7 @@ impl Call {
                     return Ok(outcome.ready);
                 }
                 if outcome.signal && park::interruptible() {
-                    return Err(Error::os(libc::EINTR, "ppoll"));
+                    return Err(Error::os(libc::EINTR, Sys::Ppoll));
                 }
             }
         })
@@ -372,7 +395,7 @@ impl Call {
             waiter.sleep(look.deadline) == futex::Woken::Signal
         };
         if signal && park::interruptible() {
-            return Err(Error::os(libc::EINTR, "futex"));
+            return Err(Error::os(libc::EINTR, Sys::Futex));
         }
         Ok(())
     }
@@ -402,6 +425,11 @@ impl Call {
         self.entry.parks.fetch_add(1, Ordering::Relaxed);
         Ok(look)
     }
+}
+
+/// Whether a call is to be made again: at once, or when it is ready.
+fn is_again(error: Error) -> bool {
+    error.is(libc::EINTR) || error.is(libc::EAGAIN)
 }
 
 /// The earlier of two deadlines, where 0 is none.

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::fd::queue::Queue;
-use crate::fd::word::{Attempt, Left, State, TURNS, Tag, Turn, Word};
+use crate::fd::word::{Attempt, Entered, Hold, Left, State, TURNS, Tag, Turn, Word};
 use crate::park::{self, Slot, Waiter};
 
 /// Go's fdMutex, with the places where callers are parked.
@@ -18,11 +18,12 @@ pub struct FdMutex {
 }
 
 impl FdMutex {
-    /// Takes a reference, and the turn where one is asked for and free.
+    /// Takes a reference, and the turn where it is free: `always`, or only where
+    /// callers take turns.
     /// `-EBADF` never attached, `NETFD_ECLOSED` destroyed, `-EUSERS` full.
-    #[inline]
-    pub fn enter(&self, epoch: u32, turn: Option<Turn>) -> Result<(Tag, bool)> {
-        self.word.enter(epoch, turn)
+    #[inline(always)]
+    pub fn enter(&self, epoch: u32, turn: Hold, always: bool) -> Result<Entered> {
+        self.word.enter(epoch, turn, always)
     }
 
     /// Takes a turn where it is free.
@@ -85,12 +86,10 @@ impl FdMutex {
 
     /// Gives back a reference and, where one is held, a turn. `Some`: the
     /// caller was the last one out and has to end what the state says.
-    #[inline]
-    pub fn leave(&self, epoch: u32, tag: Tag, turn: Option<Turn>) -> Option<State> {
-        let Left { next, last } = self.word.leave(tag, turn);
-        if let Some(turn) = turn
-            && next
-        {
+    #[inline(always)]
+    pub fn leave(&self, epoch: u32, tag: Tag, held: Hold) -> Option<State> {
+        let Left { next, last } = self.word.leave(tag, held);
+        if next && let Some(turn) = held.turn() {
             self.hand_on(epoch, turn);
         }
         last
@@ -115,9 +114,10 @@ impl FdMutex {
         self.word.advance(tag, from, to)
     }
 
-    /// Makes it another descriptor's, and evicts whoever is inside.
-    pub fn renew(&self, epoch: u32) -> Tag {
-        let tag = self.word.renew(epoch);
+    /// Makes it another descriptor's, whose callers take turns or not, and
+    /// evicts whoever is inside.
+    pub fn renew(&self, epoch: u32, exclusive: bool) -> Tag {
+        let tag = self.word.renew(epoch, exclusive);
         self.wake_all(epoch);
         tag
     }

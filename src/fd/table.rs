@@ -4,11 +4,11 @@
 //! The first level is a static array, the second comes in chunks. Both are
 //! read without a lock, so that a fork(2) finds them whole.
 
-use crate::error::{BADF, CLOSED, Error, Result};
+use crate::error::{BADF, CLOSED, Error, Result, Sys};
 use crate::fd::cancel::Place;
 use crate::fd::mutex::FdMutex;
 use crate::fd::peer::Peer;
-use crate::fd::word::{State, Tag};
+use crate::fd::word::{Hold, State, Tag};
 use crate::park::{self, Slot};
 use crate::pool;
 use crate::sync::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -89,7 +89,7 @@ pub struct Entry {
 }
 
 /// The entry of a number, where it ever had one.
-#[inline]
+#[inline(always)]
 pub fn find(fd: Fd) -> Result<&'static Entry> {
     let index = fd as usize; // a negative one is out of the table's range
     TABLE
@@ -103,7 +103,7 @@ pub fn find(fd: Fd) -> Result<&'static Entry> {
 fn find_or_make(fd: Fd) -> Result<&'static Entry> {
     process::prepare()?;
     let index = fd as usize;
-    let full = || Error::os(libc::ENOMEM, "malloc");
+    let full = || Error::os(libc::ENOMEM, Sys::Malloc);
     let chunk = TABLE.get(index / CHUNK).ok_or_else(full)?;
     let chunk = chunk.get_or_try_init(pool::boxed)?;
     chunk.get(index % CHUNK).ok_or_else(full)
@@ -118,7 +118,7 @@ pub fn reserve(fd: Fd) -> Result<()> {
 /// callers inside are evicted, nothing is closed.
 pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
     let entry = find_or_make(fd)?;
-    let tag = entry.mutex.renew(process::epoch());
+    let tag = entry.mutex.renew(process::epoch(), kind.takes_turns());
     entry.announce_end(entry.closer.take(), Err(CLOSED));
     entry.forget();
     entry.kind.store(kind.bits(), Ordering::Relaxed);
@@ -207,7 +207,7 @@ impl Entry {
         let told = park::with_waiter(|waiter, id| {
             waiter.arm(false);
             self.closer.put(id);
-            let last = self.mutex.leave(epoch, tag, None);
+            let last = self.mutex.leave(epoch, tag, Hold::NONE);
             let replaced = self.mutex.state(epoch).1 != tag;
             if (last.is_some() || replaced) && self.closer.withdraw(id) {
                 return Ok(last.map_or(Err(CLOSED), |state| self.end(fd, tag, state)));
@@ -221,10 +221,10 @@ impl Entry {
             } else if code == CLOSED.code() {
                 Err(CLOSED)
             } else {
-                Err(Error::os(-code, "close"))
+                Err(Error::os(-code, Sys::Close))
             })
         });
-        told.unwrap_or_else(|_| match self.mutex.leave(epoch, tag, None) {
+        told.unwrap_or_else(|_| match self.mutex.leave(epoch, tag, Hold::NONE) {
             Some(state) => self.end(fd, tag, state),
             None => {
                 self.await_end(tag);

@@ -1,10 +1,10 @@
 //! The lifetime word: one 64-bit word for each descriptor.
 //!
 //! ```text
-//!  63      48 47      34 33  31 30      26 25      21 20            0
-//! +----------+----------+------+----------+----------+--------------+
-//! |  epoch   |generation| state| queues   |  turns   |  references  |
-//! +----------+----------+------+----------+----------+--------------+
+//!  63   48 47      35 34 33  31 30    26 25   21 20          0
+//! +-------+----------+--+------+--------+-------+------------+
+//! | epoch |generation|X | state| queues | turns | references |
+//! +-------+----------+--+------+--------+-------+------------+
 //! ```
 //!
 //! - references: one for each call inside, those that queue for a turn
@@ -15,13 +15,15 @@
 //! - state: `State`. Open to Destroying or Detaching by whoever evicts; from
 //!   there to Closing and Closed, or to Free, by the one who dropped the last
 //!   reference.
+//! - X: reads take turns, and writes: it is a stream or a sequence. Set by
+//!   attach alone.
 //! - generation: one more each time a descriptor is attached. Changed by
 //!   attach alone.
 //! - epoch: the process (`sys::process::epoch`). Whoever meets a word of an
 //!   older process takes it over: the turns, references and queues in it are
 //!   those of threads that this process does not have.
 //!
-//! A call remembers generation and epoch as its `Tag`. A word with another tag
+//! A call remembers epoch, generation and X as its `Tag`. A word with another tag
 //! is another descriptor: the call has been evicted, and owes it nothing.
 
 use crate::error::{BADF, CLOSED, Error, Result};
@@ -69,31 +71,78 @@ pub enum State {
     Closing = 5,
 }
 
-/// Which descriptor a call began on.
+/// Which descriptor a call began on: the word's lasting bits, and `Open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(u64);
+
+impl Tag {
+    const fn of(word: u64) -> Self {
+        Self(with_state(word & TAG, State::Open))
+    }
+
+    /// Whether `word` is that descriptor's, open or not.
+    const fn owns(self, word: u64) -> bool {
+        (word ^ self.0) & TAG == 0
+    }
+
+    /// Whether `word` is that descriptor's, and open.
+    const fn is_open(self, word: u64) -> bool {
+        word & (TAG | STATE) == self.0
+    }
+}
 
 const REFERENCE: u64 = 1;
 const REFERENCES: u64 = (1 << 21) - 1;
 /// One reference stays for the destroy or detach.
 const CALLERS_MAX: u64 = (1 << 20) - 1;
+/// With none of these there are fewer callers than may be.
+const MANY: u64 = 3 << 19;
 const TURN_SHIFT: u32 = 21;
 const QUEUE_SHIFT: u32 = 26;
 const QUEUES: u64 = 0x1f << QUEUE_SHIFT;
 const STATE_SHIFT: u32 = 31;
 const STATE: u64 = 7 << STATE_SHIFT;
-const GENERATION_SHIFT: u32 = 34;
-const GENERATION: u64 = 0x3fff << GENERATION_SHIFT;
+const EXCLUSIVE_SHIFT: u32 = 34;
+const EXCLUSIVE: u64 = 1 << EXCLUSIVE_SHIFT;
+const GENERATION_SHIFT: u32 = 35;
+const GENERATION: u64 = 0x1fff << GENERATION_SHIFT;
 const EPOCH_SHIFT: u32 = 48;
 const EPOCH: u64 = 0xffff << EPOCH_SHIFT;
-const TAG: u64 = EPOCH | GENERATION;
+const TAG: u64 = EPOCH | GENERATION | EXCLUSIVE;
 
 const fn turn_bit(turn: Turn) -> u64 {
     1 << (TURN_SHIFT + turn as u32)
 }
 
 const fn queue_bit(turn: Turn) -> u64 {
-    1 << (QUEUE_SHIFT + turn as u32)
+    turn_bit(turn) << (QUEUE_SHIFT - TURN_SHIFT)
+}
+
+/// A turn as the word has it, or none: what a call holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold(u64);
+
+impl Hold {
+    /// No turn.
+    pub const NONE: Self = Self(0);
+
+    /// What is wanted of a descriptor with that word.
+    const fn wanted(self, word: u64, always: bool) -> Self {
+        if always {
+            return self;
+        }
+        Self(self.0 & (word >> EXCLUSIVE_SHIFT & 1).wrapping_neg())
+    }
+
+    /// The turn.
+    pub const fn of(turn: Turn) -> Self {
+        Self(turn_bit(turn))
+    }
+
+    /// Which turn it is.
+    pub fn turn(self) -> Option<Turn> {
+        TURNS.into_iter().find(|turn| Self::of(*turn) == self)
+    }
 }
 
 const fn with_state(word: u64, state: State) -> u64 {
@@ -111,9 +160,13 @@ const fn state_of(word: u64) -> State {
     }
 }
 
+const fn epoch_bits(epoch: u32) -> u64 {
+    ((epoch as u64) << EPOCH_SHIFT) & EPOCH
+}
+
 /// The word as the process `epoch` sees it.
 const fn seen(word: u64, epoch: u32) -> u64 {
-    let epoch = ((epoch as u64) << EPOCH_SHIFT) & EPOCH;
+    let epoch = epoch_bits(epoch);
     if word & EPOCH == epoch {
         return word;
     }
@@ -124,7 +177,7 @@ const fn seen(word: u64, epoch: u32) -> u64 {
         State::Closed | State::Closing => State::Closed,
         State::Open | State::Destroying | State::Detaching => State::Open,
     };
-    with_state(epoch | word & GENERATION, state)
+    with_state(epoch | word & (GENERATION | EXCLUSIVE), state)
 }
 
 /// What became of an attempt to get a turn.
@@ -136,6 +189,17 @@ pub enum Attempt {
     Busy,
     /// The descriptor is not the caller's any more.
     Gone,
+}
+
+/// What a caller got who entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// The descriptor.
+    pub tag: Tag,
+    /// The turn that it needs.
+    pub wants: Hold,
+    /// The turn that it has.
+    pub held: Hold,
 }
 
 /// What a caller that left has still to do.
@@ -158,6 +222,14 @@ impl Default for Word {
 }
 
 impl Word {
+    /// One attempt at a change that has been worked out.
+    #[inline]
+    fn swap(&self, old: u64, new: u64) -> bool {
+        self.0
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Applies `change` until it sticks. `change` sees the word as `epoch`
     /// does; `Err` leaves the word alone.
     #[inline]
@@ -175,10 +247,29 @@ impl Word {
         }
     }
 
-    /// Takes a reference and, where asked and free, a turn. Returns whether
-    /// the turn is the caller's.
-    #[inline]
-    pub fn enter(&self, epoch: u32, turn: Option<Turn>) -> Result<(Tag, bool)> {
+    /// Takes a reference and, where it is free, the turn: `always`, or only
+    /// where callers take turns.
+    #[inline(always)]
+    pub fn enter(&self, epoch: u32, turn: Hold, always: bool) -> Result<Entered> {
+        // What nearly every call meets: open, in this process, the turn free.
+        let plain = with_state(epoch_bits(epoch), State::Open);
+        let old = self.0.load(Ordering::Acquire);
+        let wants = turn.wanted(old, always);
+        if old & (EPOCH | STATE | MANY | wants.0) == plain
+            && self.swap(old, old + (REFERENCE | wants.0))
+        {
+            return Ok(Entered {
+                tag: Tag(old & (TAG | STATE)),
+                wants,
+                held: wants,
+            });
+        }
+        self.enter_slowly(epoch, turn, always)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_slowly(&self, epoch: u32, turn: Hold, always: bool) -> Result<Entered> {
         self.update(epoch, |word| {
             match state_of(word) {
                 State::Open => {}
@@ -188,12 +279,14 @@ impl Word {
             if word & REFERENCES >= CALLERS_MAX {
                 return Err(Error::argument(libc::EUSERS));
             }
-            let new = word + REFERENCE;
-            let tag = Tag(word & TAG);
-            match turn {
-                Some(turn) if word & turn_bit(turn) == 0 => Ok((new | turn_bit(turn), (tag, true))),
-                _ => Ok((new, (tag, false))),
-            }
+            let wants = turn.wanted(word, always);
+            let held = if word & wants.0 == 0 {
+                wants
+            } else {
+                Hold::NONE
+            };
+            let tag = Tag::of(word);
+            Ok((word + (REFERENCE | held.0), Entered { tag, wants, held }))
         })
     }
 
@@ -211,7 +304,7 @@ impl Word {
     fn attempt(&self, tag: Tag, turn: Turn, if_busy: u64) -> Attempt {
         let mut old = self.0.load(Ordering::Acquire);
         loop {
-            if old & TAG != tag.0 || state_of(old) != State::Open {
+            if !tag.is_open(old) {
                 return Attempt::Gone;
             }
             let (new, result) = if old & turn_bit(turn) == 0 {
@@ -236,15 +329,29 @@ impl Word {
     }
 
     /// Gives back a reference and, where it is held, a turn.
-    #[inline]
-    pub fn leave(&self, tag: Tag, turn: Option<Turn>) -> Left {
-        let turn_bits = turn.map_or(0, turn_bit);
-        let old = self.drop_bits(tag, REFERENCE | turn_bits);
+    #[inline(always)]
+    pub fn leave(&self, tag: Tag, held: Hold) -> Left {
+        // What nearly every call leaves: open, and nobody queues for its turn.
+        let queue = held.0 << (QUEUE_SHIFT - TURN_SHIFT);
+        let old = self.0.load(Ordering::Acquire);
+        if old & (TAG | STATE | queue) == tag.0 && self.swap(old, old - (REFERENCE | held.0)) {
+            return Left {
+                next: false,
+                last: None,
+            };
+        }
+        self.leave_slowly(tag, held)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_slowly(&self, tag: Tag, held: Hold) -> Left {
+        let old = self.drop_bits(tag, REFERENCE | held.0);
         let state = state_of(old);
         let last =
             old & REFERENCES == REFERENCE && matches!(state, State::Destroying | State::Detaching);
         Left {
-            next: turn.is_some_and(|turn| old & queue_bit(turn) != 0),
+            next: old & (held.0 << (QUEUE_SHIFT - TURN_SHIFT)) != 0,
             last: last.then_some(state),
         }
     }
@@ -255,7 +362,7 @@ impl Word {
     fn drop_bits(&self, tag: Tag, bits: u64) -> u64 {
         let mut old = self.0.load(Ordering::Acquire);
         loop {
-            if old & TAG != tag.0 {
+            if !tag.owns(old) {
                 return 0;
             }
             match self
@@ -288,8 +395,7 @@ impl Word {
     /// Whether the descriptor is still the caller's to use.
     #[inline]
     pub fn is_open(&self, tag: Tag) -> bool {
-        let word = self.0.load(Ordering::Acquire);
-        word & (TAG | STATE) == with_state(tag.0, State::Open)
+        tag.is_open(self.0.load(Ordering::Acquire))
     }
 
     /// Begins the end: no call enters after this. `end` is `Destroying` or
@@ -299,20 +405,22 @@ impl Word {
             State::Open => {
                 // Nobody hands the turns on from here: all queuers are woken.
                 let new = with_state(word + REFERENCE, end) & !QUEUES;
-                Ok((new, Tag(word & TAG)))
+                Ok((new, Tag::of(word)))
             }
             State::Free => Err(BADF),
             _ => Err(CLOSED),
         })
     }
 
-    /// Makes the slot another descriptor's, who is not open yet. Whoever is
-    /// inside has been evicted with that.
-    pub fn renew(&self, epoch: u32) -> Tag {
+    /// Makes the slot another descriptor's, who is not open yet, and whose
+    /// callers take turns or not. Whoever is inside has been evicted with
+    /// that.
+    pub fn renew(&self, epoch: u32, exclusive: bool) -> Tag {
         let renewed = self.update(epoch, |word| {
             let generation = word.wrapping_add(1 << GENERATION_SHIFT) & GENERATION;
-            let new = with_state(word & EPOCH | generation, State::Free);
-            Ok((new, Tag(new & TAG)))
+            let exclusive = u64::from(exclusive) << EXCLUSIVE_SHIFT;
+            let new = with_state(word & EPOCH | generation | exclusive, State::Free);
+            Ok((new, Tag::of(new)))
         });
         renewed.unwrap_or(Tag(0)) // never: the change above cannot fail
     }
@@ -323,7 +431,7 @@ impl Word {
     pub fn advance(&self, tag: Tag, from: State, to: State) -> bool {
         let mut old = self.0.load(Ordering::Acquire);
         loop {
-            if old & TAG != tag.0 || state_of(old) != from {
+            if !tag.owns(old) || state_of(old) != from {
                 return false;
             }
             let new = with_state(old, to);
@@ -340,6 +448,6 @@ impl Word {
     /// The state and the tag, as the process `epoch` sees them.
     pub fn state(&self, epoch: u32) -> (State, Tag) {
         let word = seen(self.0.load(Ordering::Acquire), epoch);
-        (state_of(word), Tag(word & TAG))
+        (state_of(word), Tag::of(word))
     }
 }

@@ -2,7 +2,7 @@
 //! cancellation held off, an `Error` becomes the number that C sees. And the
 //! forms in which pointers come in.
 
-use crate::error::{self, FAULT, INVAL, Result};
+use crate::error::{self, Error, FAULT, INVAL, Result};
 use crate::net::failure::{self, Place};
 use crate::sys::process::Uncancelable;
 use crate::sys::socket::{Bytes, Sockaddr};
@@ -34,15 +34,22 @@ impl Code for isize {
 /// for failures that have no record of their own.
 #[inline]
 pub fn boundary<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
-    let uncancelable = Uncancelable::new();
-    let number = quiet(body).unwrap_or_else(|error| {
-        if !error.is_recorded() {
-            failure::record(op, Place::nowhere(), error);
-        }
-        N::from_code(error.code())
-    });
-    drop(uncancelable);
-    number
+    let _uncancelable = Uncancelable::new();
+    let number = catch_unwind(AssertUnwindSafe(|| match body() {
+        Ok(number) => number,
+        Err(error) => N::from_code(failed(op, error)),
+    }));
+    number.unwrap_or_else(|_| N::from_code(failed(op, error::PANIC)))
+}
+
+/// The code of a failure, which is on record from here on at the latest.
+#[cold]
+#[inline(never)]
+fn failed(op: &'static str, error: Error) -> c_int {
+    if !error.is_recorded() {
+        failure::record(op, Place::nowhere(), error);
+    }
+    error.code()
 }
 
 /// As `boundary`, for what asks about failures and leaves no record of its
@@ -54,7 +61,7 @@ pub fn quiet<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// A count of bytes, which never exceeds what was asked for and so SSIZE_MAX.
 pub fn count(n: usize) -> isize {
-    isize::try_from(n).unwrap_or(isize::MAX)
+    n as isize
 }
 
 /// A buffer to be read: `-EFAULT` where it is NULL but not empty, `-EINVAL`

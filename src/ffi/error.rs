@@ -157,7 +157,7 @@ fn record(size: usize, last: Option<&Failure>) -> ErrorRecord {
         record.flags = flags(failure.op, error);
         copy(failure.op.as_bytes(), &mut record.op);
         copy(failure.place.network.as_bytes(), &mut record.network);
-        copy(error.call().as_bytes(), &mut record.syscall);
+        copy(error.call().name().as_bytes(), &mut record.syscall);
         copy_address(&failure.place.local, &mut record.local);
         copy_address(&failure.place.remote, &mut record.remote);
     }

@@ -1,7 +1,7 @@
 //! Go's connect.
 
 use crate::addr;
-use crate::error::{CLOSED, Error, Result};
+use crate::error::{CLOSED, Error, Result, Sys};
 use crate::fd::cancel::Held;
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::{self, Place};
@@ -54,7 +54,7 @@ fn attempt(
     // is known need not be asked.
     let was_connected = call.kind().takes_turns() && call.entry().peer.get().is_some();
     if was_connected && socket::getpeername(fd).is_ok() {
-        return Err(Error::os(libc::EISCONN, "connect"));
+        return Err(Error::os(libc::EISCONN, Sys::Connect));
     }
     if let Some(laddr) = laddr {
         bind(fd, laddr)?;
@@ -129,13 +129,13 @@ fn decide(call: &Call, limits: Limits) -> Result<Sockaddr> {
                 poller.missed();
                 continue;
             }
-            errno => return Err(Error::os(errno, "connect")),
+            errno => return Err(Error::os(errno, Sys::Connect)),
         }
         match socket::getpeername(fd) {
             Ok(peer) => return Ok(peer),
             // It failed, and somebody else was told why.
             Err(_) if ready & libc::POLLHUP != 0 => {
-                return Err(Error::os(libc::ECONNABORTED, "connect"));
+                return Err(Error::os(libc::ECONNABORTED, Sys::Connect));
             }
             Err(_) => poller.missed(),
         }

@@ -3,7 +3,7 @@
 //! somebody wants it.
 
 use crate::addr;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Sys};
 use crate::fd::desc::Call;
 use crate::strerror;
 use crate::sys::socket::{self, Sockaddr};
@@ -113,8 +113,8 @@ impl Failure {
             }
         }
         text.push(b": ");
-        if !error.call().is_empty() {
-            text.push(error.call().as_bytes());
+        if error.call() != Sys::None {
+            text.push(error.call().name().as_bytes());
             text.push(b": ");
         }
         text.push(strerror::text(error.code()).to_bytes());

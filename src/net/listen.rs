@@ -1,7 +1,7 @@
 //! Go's listenStream and accept.
 
 use crate::addr;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::fd::table;
 use crate::net::failure::{self, Explain, Place};
@@ -26,7 +26,7 @@ pub fn listen_stream(fd: Fd, laddr: Option<&Sockaddr>, backlog: c_int) -> Result
 fn bind_and_listen(call: &Call, laddr: Option<&Sockaddr>, backlog: c_int) -> Result<()> {
     let fd = call.fd();
     if !call.kind().takes_turns() {
-        return Err(Error::os(libc::EOPNOTSUPP, "listen"));
+        return Err(Error::os(libc::EOPNOTSUPP, Sys::Listen));
     }
     socket::set_socket_option(fd, libc::SO_REUSEADDR, 1)?;
     if let Some(laddr) = laddr {

@@ -1,7 +1,7 @@
 //! The calls with flags, addresses and control messages. Each is one
 //! successful system call.
 
-use crate::error::Result;
+use crate::error::{Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::Explain;
 use crate::net::stream::{ready_to_send, receive, remember, take_error};
@@ -23,7 +23,7 @@ pub fn recvfrom(
     let asked = buf.len();
     let n = receiving(fd, asked, flags, || {
         if !wants_sender {
-            return socket::recv(fd, buf, flags).map_err(|e| e.named("recvfrom"));
+            return socket::recv(fd, buf, flags).map_err(|e| e.named(Sys::Recvfrom));
         }
         let (n, from) = socket::recvfrom(fd, buf, flags)?;
         sender = from;
@@ -80,7 +80,7 @@ fn receive_oddly(
 pub fn sendto(fd: Fd, buf: &Bytes, flags: c_int, to: Option<&Sockaddr>) -> Result<usize> {
     sending(fd, flags, || match to {
         Some(to) => socket::sendto(fd, buf, flags, to),
-        None => socket::send(fd, buf, flags).map_err(|e| e.named("sendto")),
+        None => socket::send(fd, buf, flags).map_err(|e| e.named(Sys::Sendto)),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Reads and writes: one successful read(2), and all of a write.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::{Explain, Place, record};
 use crate::sync::Ordering;
@@ -10,8 +10,6 @@ use crate::sys::socket::{self, Bytes, IoVecs};
 const READ: Limits = Limits::of(Side::Read);
 const WRITE: Limits = Limits::of(Side::Write);
 
-/// The most that one system call of a stream is asked to move, as in Go.
-const CHUNK: usize = 1 << 30;
 /// The most buffers that one system call takes: the kernel's UIO_MAXIOV.
 const IOV_MAX: usize = 1024;
 
@@ -23,14 +21,8 @@ pub fn read(fd: Fd, buf: &mut Bytes) -> Result<usize> {
         return Call::incref(fd).map(|_| 0);
     }
     let mut call = Call::shared(fd, Side::Read)?;
-    let asked = if call.kind().is_messages() {
-        buf.len()
-    } else {
-        buf.len().min(CHUNK)
-    };
-    let buf = buf.get_mut(..asked).unwrap_or_default();
-    receive(&mut call, asked, || {
-        socket::recv(fd, buf, 0).map_err(|e| e.named("read"))
+    receive(&mut call, buf.len(), || {
+        socket::recv(fd, buf, 0).map_err(|e| e.named(Sys::Read))
     })
     .explain("read", &call)
 }
@@ -48,7 +40,7 @@ pub fn readv(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
         buffers.part(0, IOV_MAX)
     };
     receive(&mut call, asked, || {
-        socket::recv_vectored(fd, part).map_err(|e| e.named("readv"))
+        socket::recv_vectored(fd, part).map_err(|e| e.named(Sys::Readv))
     })
     .explain("read", &call)
 }
@@ -63,8 +55,7 @@ pub fn receive(
 ) -> Result<usize> {
     call.rwlock(READ, Patience::Park)?;
     let entry = call.entry();
-    let stream = !call.kind().is_messages();
-    let likely = !(stream && entry.drained.load(Ordering::Relaxed));
+    let likely = !entry.drained.load(Ordering::Relaxed);
     take_error(call)?;
     let result = call.run(Side::Read, READ, likely, || {
         let result = recv();
@@ -79,11 +70,11 @@ pub fn receive(
     match result {
         Ok(0) if call.kind().takes_turns() => match entry.lost.load(Ordering::Acquire) {
             0 => Ok(0),
-            errno => Err(Error::os(errno, "read")),
+            errno => Err(Error::os(errno, Sys::Read)),
         },
         Ok(n) => {
             let drained = n < asked;
-            if stream && entry.drained.load(Ordering::Relaxed) != drained {
+            if likely == drained && !call.kind().is_messages() {
                 entry.drained.store(drained, Ordering::Relaxed);
             }
             Ok(n)
@@ -100,7 +91,7 @@ pub fn take_error(call: &Call) -> Result<()> {
     }
     match taken.swap(0, Ordering::AcqRel) {
         0 => Ok(()),
-        errno => Err(Error::os(errno, "getsockopt")),
+        errno => Err(Error::os(errno, Sys::GetSockOpt)),
     }
 }
 
@@ -128,21 +119,16 @@ fn ends_connection(error: Error) -> bool {
         libc::EPROTO,
         libc::ENOPROTOOPT,
     ];
-    !error.call().is_empty() && ENDS.iter().any(|errno| error.is(*errno))
+    error.call() != Sys::None && ENDS.iter().any(|errno| error.is(*errno))
 }
 
 /// Go `FD.Write`: all of it, unless something stops it on the way.
 pub fn write(fd: Fd, buf: &Bytes) -> Result<usize> {
     let mut call = Call::shared(fd, Side::Write)?;
-    let messages = call.kind().is_messages();
+    // The kernel takes as much as it can count; the loop sees to the rest.
     let send = |done: usize| {
         let rest = buf.get(done..).unwrap_or_default();
-        let part = if messages {
-            rest
-        } else {
-            rest.get(..CHUNK).unwrap_or(rest)
-        };
-        socket::send(fd, part, 0).map_err(|e| e.named("write"))
+        socket::send(fd, rest, 0).map_err(|e| e.named(Sys::Write))
     };
     write_all(&mut call, "write", buf.len(), send)
 }
@@ -153,7 +139,7 @@ pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
     if call.kind().is_messages() {
         // One message, whatever the number of buffers: the kernel says
         // EMSGSIZE where they are too many.
-        let send = |_| socket::send_vectored(fd, buffers).map_err(|e| e.named("writev"));
+        let send = |_| socket::send_vectored(fd, buffers).map_err(|e| e.named(Sys::Writev));
         return write_all(&mut call, "writev", buffers.total(), send);
     }
     let mut at = Position::default();
@@ -166,7 +152,7 @@ pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
         } else {
             socket::send_vectored(fd, buffers.part(at.index, IOV_MAX))
         };
-        sent.map_err(|e| e.named("writev"))
+        sent.map_err(|e| e.named(Sys::Writev))
     };
     write_all(&mut call, "writev", buffers.total(), send)
 }
@@ -216,7 +202,7 @@ fn write_all(
                     return Ok(done);
                 }
                 if n == 0 {
-                    return stop(call, op, done, Error::os(libc::EIO, op));
+                    return stop(call, op, done, Error::os(libc::EIO, Sys::Write));
                 }
             }
             Err(error) => return stop(call, op, done, remember(call, error)),
@@ -247,6 +233,6 @@ pub fn ready_to_send(call: &mut Call, patience: Patience) -> Result<()> {
     }
     match stopped.swap(0, Ordering::AcqRel) {
         0 => Ok(()),
-        errno => Err(Error::os(errno, "write")),
+        errno => Err(Error::os(errno, Sys::Write)),
     }
 }

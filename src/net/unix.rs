@@ -1,6 +1,6 @@
 //! What only unix sockets do: pass descriptors, and tell who the peer is.
 
-use crate::error::{Error, INVAL, Result};
+use crate::error::{Error, INVAL, Result, Sys};
 use crate::fd::desc::{Call, Side};
 use crate::net::failure::Explain;
 use crate::net::stream::receive;
@@ -36,7 +36,7 @@ pub fn send_fds(fd: Fd, fds: &[Fd], buf: &Bytes) -> Result<usize> {
     let data = if fills { &filler } else { buf };
     let send = || {
         if fds.is_empty() {
-            socket::send(fd, data, 0).map_err(|e| e.named("sendmsg"))
+            socket::send(fd, data, 0).map_err(|e| e.named(Sys::Sendmsg))
         } else {
             socket::send_rights(fd, data, fds)
         }
@@ -91,7 +91,7 @@ fn credentials(call: &Call) -> Result<libc::ucred> {
     let who = socket::peer_credentials(call.fd())?;
     // The kernel has no error for a socket without a peer.
     if who.pid == 0 && who.uid == libc::uid_t::MAX {
-        return Err(Error::os(libc::ENOTCONN, "getsockopt"));
+        return Err(Error::os(libc::ENOTCONN, Sys::GetSockOpt));
     }
     Ok(who)
 }

@@ -1,6 +1,6 @@
 //! Readiness and wake-ups: ppoll(2), epoll(7), eventfd(2).
 
-use crate::error::Result;
+use crate::error::{Result, Sys};
 use crate::sys::{Fd, check, check_len, errno, set_errno, time};
 use core::ptr;
 use libc::{c_int, c_short, nfds_t, pollfd};
@@ -14,7 +14,7 @@ pub fn ppoll(fds: &mut [pollfd], timeout: i64) -> Result<c_int> {
     // SAFETY: `fds` is there to be written, the timespec lives over the call,
     // and no signal mask is given.
     let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), count, limit, ptr::null()) };
-    check(ready, "ppoll")
+    check(ready, Sys::Ppoll)
 }
 
 /// One entry of a ppoll set. A negative descriptor is passed over.
@@ -30,7 +30,7 @@ pub const fn interest(fd: Fd, events: c_short) -> pollfd {
 pub fn eventfd() -> Result<Fd> {
     // SAFETY: eventfd takes no pointer.
     let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-    check(fd, "eventfd2")
+    check(fd, Sys::Eventfd2)
 }
 
 /// Makes an eventfd readable. Async-signal-safe, and no cancellation point:
@@ -60,7 +60,7 @@ impl Epoll {
     pub fn new() -> Result<Self> {
         // SAFETY: epoll_create1 takes no pointer.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        check(fd, "epoll_create1").map(Self)
+        check(fd, Sys::EpollCreate1).map(Self)
     }
 
     /// Adds `fd`; `key` comes back with its events.
@@ -68,7 +68,7 @@ impl Epoll {
         let mut event = libc::epoll_event { events, u64: key };
         // SAFETY: `event` is readable over the call.
         let added = unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_ADD, fd, &mut event) };
-        check(added, "epoll_ctl").map(drop)
+        check(added, Sys::EpollCtl).map(drop)
     }
 
     /// Waits for events, at most `timeout` milliseconds (negative: for ever).
@@ -81,7 +81,7 @@ impl Epoll {
         let room = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
         // SAFETY: `events` is writable for the `room` entries it has.
         let n = unsafe { libc::epoll_wait(self.0, events.as_mut_ptr(), room, timeout) };
-        let n = check_len(n as isize, "epoll_wait")?;
+        let n = check_len(n as isize, Sys::EpollWait)?;
         Ok(events.get(..n).unwrap_or_default())
     }
 }

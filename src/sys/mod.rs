@@ -10,7 +10,7 @@ pub mod process;
 pub mod socket;
 pub mod time;
 
-use crate::error::{Error, INVAL, Result};
+use crate::error::{Error, INVAL, Result, Sys};
 use crate::text::Text;
 use libc::c_int;
 use socket::ADDRESS_ROOM;
@@ -32,7 +32,7 @@ pub fn set_errno(value: c_int) {
 }
 
 /// Turns the C convention of -1 and errno into a `Result`.
-fn check(result: c_int, call: &'static str) -> Result<c_int> {
+fn check(result: c_int, call: Sys) -> Result<c_int> {
     if result < 0 {
         Err(Error::os(errno(), call))
     } else {
@@ -41,7 +41,7 @@ fn check(result: c_int, call: &'static str) -> Result<c_int> {
 }
 
 /// As `check`, for calls that return a length.
-fn check_len(result: isize, call: &'static str) -> Result<usize> {
+fn check_len(result: isize, call: Sys) -> Result<usize> {
     usize::try_from(result).map_err(|_| Error::os(errno(), call))
 }
 
@@ -50,41 +50,41 @@ fn check_len(result: isize, call: &'static str) -> Result<usize> {
 pub fn close(fd: Fd) -> Result<()> {
     // SAFETY: close takes any int; that the number is the caller's is the
     // lifetime word's business.
-    check(unsafe { libc::close(fd) }, "close").map(drop)
+    check(unsafe { libc::close(fd) }, Sys::Close).map(drop)
 }
 
 /// `-EBADF` where `fd` is not open.
 pub fn check_open(fd: Fd) -> Result<()> {
     // SAFETY: F_GETFD takes no third argument.
-    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }, "fcntl").map(drop)
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }, Sys::Fcntl).map(drop)
 }
 
 /// write(2) to a descriptor that is no socket of ours: `netfd_dump`'s output.
 pub fn write(fd: Fd, text: &[u8]) -> Result<usize> {
     // SAFETY: `text` is readable for its length.
     let n = unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) };
-    check_len(n, "write")
+    check_len(n, Sys::Write)
 }
 
 /// Sets `O_NONBLOCK` on the open description and `FD_CLOEXEC` on the number.
 pub fn set_nonblock_cloexec(fd: Fd) -> Result<()> {
     // SAFETY: F_GETFL takes no third argument.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }, "fcntl")?;
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }, Sys::Fcntl)?;
     if flags & libc::O_NONBLOCK == 0 {
         let flags = flags | libc::O_NONBLOCK;
         // SAFETY: F_SETFL takes an int.
-        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }, "fcntl")?;
+        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) }, Sys::Fcntl)?;
     }
     // SAFETY: F_SETFD takes an int.
     let set = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    check(set, "fcntl").map(drop)
+    check(set, Sys::Fcntl).map(drop)
 }
 
 /// unlink(2).
 pub fn unlink(path: &[u8]) -> Result<()> {
     let path = terminated::<ADDRESS_ROOM>(path).ok_or(INVAL)?;
     // SAFETY: `path` ends with a NUL and lives over the call.
-    check(unsafe { libc::unlink(path.as_ptr().cast()) }, "unlink").map(drop)
+    check(unsafe { libc::unlink(path.as_ptr().cast()) }, Sys::Unlink).map(drop)
 }
 
 /// if_nametoindex(3): an interface's index by its name.

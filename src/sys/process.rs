@@ -1,7 +1,7 @@
 //! What is said of the process and the thread as such: which process this is,
 //! and that a thread inside a call cannot be cancelled.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Sys};
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr;
 use libc::c_int;
@@ -63,7 +63,7 @@ fn map() -> Result<&'static AtomicU32> {
         )
     };
     if page == libc::MAP_FAILED {
-        return Err(Error::os(libc::ENOMEM, "mmap"));
+        return Err(Error::os(libc::ENOMEM, Sys::Mmap));
     }
     // SAFETY: the mapping is ours and as long as said.
     if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {

@@ -1,6 +1,6 @@
 //! The socket calls, and the forms in which addresses and buffers reach them.
 
-use crate::error::{BADF, FAULT, INVAL, Result};
+use crate::error::{BADF, FAULT, INVAL, Result, Sys};
 use crate::sys::{Fd, check, check_len};
 use core::mem::{MaybeUninit, zeroed};
 use core::ptr;
@@ -241,20 +241,20 @@ impl<'a> Message<'a> {
 pub fn socket(family: c_int, sotype: c_int, proto: c_int) -> Result<Fd> {
     let sotype = sotype | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: socket takes no pointer.
-    check(unsafe { libc::socket(family, sotype, proto) }, "socket")
+    check(unsafe { libc::socket(family, sotype, proto) }, Sys::Socket)
 }
 
 /// bind(2).
 pub fn bind(fd: Fd, to: &Sockaddr) -> Result<()> {
     // SAFETY: the address is readable for its length.
     let bound = unsafe { libc::bind(fd, to.as_ptr(), to.len) };
-    check(bound, "bind").map(drop)
+    check(bound, Sys::Bind).map(drop)
 }
 
 /// listen(2).
 pub fn listen(fd: Fd, backlog: c_int) -> Result<()> {
     // SAFETY: listen takes no pointer.
-    check(unsafe { libc::listen(fd, backlog) }, "listen").map(drop)
+    check(unsafe { libc::listen(fd, backlog) }, Sys::Listen).map(drop)
 }
 
 /// accept4(2), the new one non-blocking and close-on-exec; with the peer.
@@ -262,7 +262,10 @@ pub fn accept4(fd: Fd) -> Result<(Fd, Sockaddr)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     Sockaddr::filled_with(|address, len| {
         // SAFETY: `address` is writable for `*len` bytes.
-        check(unsafe { libc::accept4(fd, address, len, flags) }, "accept4")
+        check(
+            unsafe { libc::accept4(fd, address, len, flags) },
+            Sys::Accept4,
+        )
     })
 }
 
@@ -270,7 +273,7 @@ pub fn accept4(fd: Fd) -> Result<(Fd, Sockaddr)> {
 pub fn connect(fd: Fd, to: &Sockaddr) -> Result<()> {
     // SAFETY: the address is readable for its length.
     let connected = unsafe { libc::connect(fd, to.as_ptr(), to.len) };
-    check(connected, "connect").map(drop)
+    check(connected, Sys::Connect).map(drop)
 }
 
 /// connect(2) to `AF_UNSPEC`: ends an attempt or an association.
@@ -286,7 +289,7 @@ pub fn getsockname(fd: Fd) -> Result<Sockaddr> {
         // SAFETY: `address` is writable for `*len` bytes.
         check(
             unsafe { libc::getsockname(fd, address, len) },
-            "getsockname",
+            Sys::GetSockName,
         )
     })
 }
@@ -297,7 +300,7 @@ pub fn getpeername(fd: Fd) -> Result<Sockaddr> {
         // SAFETY: `address` is writable for `*len` bytes.
         check(
             unsafe { libc::getpeername(fd, address, len) },
-            "getpeername",
+            Sys::GetPeerName,
         )
     })
 }
@@ -316,7 +319,7 @@ pub fn socket_option(fd: Fd, option: c_int) -> Result<c_int> {
             &mut len,
         )
     };
-    check(got, "getsockopt").map(|_| value)
+    check(got, Sys::GetSockOpt).map(|_| value)
 }
 
 /// setsockopt(2) at `SOL_SOCKET` of an option that is an int.
@@ -325,7 +328,7 @@ pub fn set_socket_option(fd: Fd, option: c_int, value: c_int) -> Result<()> {
     // SAFETY: `value` is readable for `len` bytes.
     let set =
         unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const value).cast(), len) };
-    check(set, "setsockopt").map(drop)
+    check(set, Sys::SetSockOpt).map(drop)
 }
 
 /// The credentials of a unix socket's peer.
@@ -343,20 +346,20 @@ pub fn peer_credentials(fd: Fd) -> Result<libc::ucred> {
             &mut len,
         )
     };
-    check(got, "getsockopt").map(|_| who)
+    check(got, Sys::GetSockOpt).map(|_| who)
 }
 
 /// shutdown(2).
 pub fn shutdown(fd: Fd, how: c_int) -> Result<()> {
     // SAFETY: shutdown takes no pointer.
-    check(unsafe { libc::shutdown(fd, how) }, "shutdown").map(drop)
+    check(unsafe { libc::shutdown(fd, how) }, Sys::Shutdown).map(drop)
 }
 
 /// recv(2).
 pub fn recv(fd: Fd, buf: &mut Bytes, flags: c_int) -> Result<usize> {
     // SAFETY: `buf` is writable for its length.
     let n = unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), flags) };
-    check_len(n, "recv")
+    check_len(n, Sys::Recv)
 }
 
 /// recvfrom(2), with the sender.
@@ -365,7 +368,7 @@ pub fn recvfrom(fd: Fd, buf: &mut Bytes, flags: c_int) -> Result<(usize, Sockadd
         let data = buf.as_mut_ptr().cast();
         // SAFETY: `buf` is writable for its length, `address` for `*len`.
         let n = unsafe { libc::recvfrom(fd, data, buf.len(), flags, address, len) };
-        check_len(n, "recvfrom")
+        check_len(n, Sys::Recvfrom)
     })
 }
 
@@ -374,7 +377,7 @@ pub fn send(fd: Fd, buf: &Bytes, flags: c_int) -> Result<usize> {
     let flags = flags | libc::MSG_NOSIGNAL;
     // SAFETY: `buf` is readable for its length.
     let n = unsafe { libc::send(fd, buf.as_ptr().cast(), buf.len(), flags) };
-    check_len(n, "send")
+    check_len(n, Sys::Send)
 }
 
 /// sendto(2), without SIGPIPE.
@@ -383,14 +386,14 @@ pub fn sendto(fd: Fd, buf: &Bytes, flags: c_int, to: &Sockaddr) -> Result<usize>
     let data = buf.as_ptr().cast();
     // SAFETY: `buf` and the address are readable for their lengths.
     let n = unsafe { libc::sendto(fd, data, buf.len(), flags, to.as_ptr(), to.len) };
-    check_len(n, "sendto")
+    check_len(n, Sys::Sendto)
 }
 
 /// recvmsg(2) into buffers alone.
 pub fn recv_vectored(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
     let mut message = buffers.message();
     // SAFETY: the message's buffers are the caller's and writable.
-    check_len(unsafe { libc::recvmsg(fd, &mut message, 0) }, "recvmsg")
+    check_len(unsafe { libc::recvmsg(fd, &mut message, 0) }, Sys::Recvmsg)
 }
 
 /// sendmsg(2) of buffers alone, without SIGPIPE.
@@ -398,7 +401,7 @@ pub fn send_vectored(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
     let message = buffers.message();
     // SAFETY: the message's buffers are the caller's and readable.
     let n = unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) };
-    check_len(n, "sendmsg")
+    check_len(n, Sys::Sendmsg)
 }
 
 /// recvmsg(2); descriptors that come along are close-on-exec.
@@ -407,7 +410,7 @@ pub fn recvmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
     // SAFETY: the header and what it points to are the caller's and writable.
     check_len(
         unsafe { libc::recvmsg(fd, message.header, flags) },
-        "recvmsg",
+        Sys::Recvmsg,
     )
 }
 
@@ -417,7 +420,7 @@ pub fn sendmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
     // SAFETY: the header and what it points to are the caller's and readable.
     check_len(
         unsafe { libc::sendmsg(fd, message.header, flags) },
-        "sendmsg",
+        Sys::Sendmsg,
     )
 }
 
@@ -475,7 +478,7 @@ pub fn send_rights(fd: Fd, buf: &Bytes, fds: &[Fd]) -> Result<usize> {
     unsafe { ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), data, bytes) };
     // SAFETY: all that the message points to lives over the call.
     let n = unsafe { libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL) };
-    check_len(n, "sendmsg")
+    check_len(n, Sys::Sendmsg)
 }
 
 /// recvmsg(2) of bytes and of the descriptors that come along, which are
@@ -494,7 +497,7 @@ pub fn recv_rights(fd: Fd, buf: &mut Bytes, fds: &mut [Fd; FDS_MAX]) -> Result<(
     message.msg_controllen = RIGHTS as _;
     // SAFETY: all that the message points to is writable over the call.
     let n = unsafe { libc::recvmsg(fd, &mut message, libc::MSG_CMSG_CLOEXEC) };
-    let n = check_len(n, "recvmsg")?;
+    let n = check_len(n, Sys::Recvmsg)?;
     let mut count = 0;
     // SAFETY: the kernel wrote msg_controllen bytes of whole headers.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(&message) };
