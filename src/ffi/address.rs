@@ -21,7 +21,7 @@ use libc::{c_char, c_int, sockaddr, sockaddr_storage, socklen_t};
 ///
 /// `len` is NULL or valid, `sa` NULL or writable for `*len` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_local_addr(
+pub unsafe extern "C-unwind" fn netfd_local_addr(
     fd: c_int,
     sa: *mut sockaddr,
     len: *mut socklen_t,
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn netfd_local_addr(
 ///
 /// `len` is NULL or valid, `sa` NULL or writable for `*len` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_remote_addr(
+pub unsafe extern "C-unwind" fn netfd_remote_addr(
     fd: c_int,
     sa: *mut sockaddr,
     len: *mut socklen_t,
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn netfd_remote_addr(
 /// `sa` is NULL or readable for `len` bytes, `buf` NULL or writable for `cap`
 /// bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_addr_format(
+pub unsafe extern "C-unwind" fn netfd_addr_format(
     sa: *const sockaddr,
     len: socklen_t,
     buf: *mut c_char,
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn netfd_addr_format(
 /// `network` and `address` are NULL or end with a NUL, `len` is NULL or valid,
 /// `sa` NULL or writable for `*len` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_addr_parse(
+pub unsafe extern "C-unwind" fn netfd_addr_parse(
     network: *const c_char,
     address: *const c_char,
     sa: *mut sockaddr_storage,

@@ -17,7 +17,7 @@ use libc::c_int;
 /// Any thread. Follows Go `context.WithCancel`.
 #[unsafe(no_mangle)]
 #[must_use]
-pub extern "C" fn netfd_cancel_new() -> *mut Cancel {
+pub extern "C-unwind" fn netfd_cancel_new() -> *mut Cancel {
     quiet(Cancel::new).map_or(ptr::null_mut(), |token| ptr::from_ref(token).cast_mut())
 }
 
@@ -35,7 +35,7 @@ pub extern "C" fn netfd_cancel_new() -> *mut Cancel {
 ///
 /// `c` is NULL or a token that is not freed before the call returns.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_cancel_fire(c: *mut Cancel) {
+pub unsafe extern "C-unwind" fn netfd_cancel_fire(c: *mut Cancel) {
     // SAFETY: the contract above.
     if let Some(token) = unsafe { c.as_ref() } {
         token.fire();
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn netfd_cancel_fire(c: *mut Cancel) {
 ///
 /// `c` is NULL or a token that is not freed before the call returns.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_cancel_fired(c: *const Cancel) -> c_int {
+pub unsafe extern "C-unwind" fn netfd_cancel_fired(c: *const Cancel) -> c_int {
     // SAFETY: the contract above.
     c_int::from(unsafe { c.as_ref() }.is_some_and(Cancel::is_fired))
 }
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn netfd_cancel_fired(c: *const Cancel) -> c_int {
 ///
 /// `c` is NULL or a token, freed for the first time.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_cancel_free(c: *mut Cancel) {
+pub unsafe extern "C-unwind" fn netfd_cancel_free(c: *mut Cancel) {
     boundary("set", || {
         // SAFETY: the contract above.
         if let Some(token) = unsafe { c.as_ref() } {
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn netfd_cancel_free(c: *mut Cancel) {
 ///
 /// `c` is NULL or a token.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_set_cancel(fd: c_int, c: *mut Cancel) -> c_int {
+pub unsafe extern "C-unwind" fn netfd_set_cancel(fd: c_int, c: *mut Cancel) -> c_int {
     boundary("set", || {
         // SAFETY: the contract above; a token's memory is never freed.
         let token = unsafe { c.as_ref() };

@@ -14,7 +14,7 @@ pub const NETFD_NO_DEADLINE: i64 = 0;
 ///
 /// Any thread; in signal handlers, too.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_now() -> i64 {
+pub extern "C-unwind" fn netfd_now() -> i64 {
     time::now()
 }
 
@@ -25,7 +25,7 @@ pub extern "C" fn netfd_now() -> i64 {
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_after(ns: i64) -> i64 {
+pub extern "C-unwind" fn netfd_after(ns: i64) -> i64 {
     deadline::after(ns)
 }
 
@@ -44,7 +44,7 @@ pub extern "C" fn netfd_after(ns: i64) -> i64 {
 /// Any thread; calls that are parked obey it at once. Follows Go
 /// `net.Conn.SetDeadline`.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_set_deadline(fd: c_int, t: i64) -> c_int {
+pub extern "C-unwind" fn netfd_set_deadline(fd: c_int, t: i64) -> c_int {
     boundary("set", || {
         deadline::set(fd, t, &[Side::Read, Side::Write]).map(|()| 0)
     })
@@ -58,7 +58,7 @@ pub extern "C" fn netfd_set_deadline(fd: c_int, t: i64) -> c_int {
 ///
 /// Any thread. Follows Go `net.Conn.SetReadDeadline`.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_set_read_deadline(fd: c_int, t: i64) -> c_int {
+pub extern "C-unwind" fn netfd_set_read_deadline(fd: c_int, t: i64) -> c_int {
     boundary("set", || deadline::set(fd, t, &[Side::Read]).map(|()| 0))
 }
 
@@ -70,7 +70,7 @@ pub extern "C" fn netfd_set_read_deadline(fd: c_int, t: i64) -> c_int {
 ///
 /// Any thread. Follows Go `net.Conn.SetWriteDeadline`.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_set_write_deadline(fd: c_int, t: i64) -> c_int {
+pub extern "C-unwind" fn netfd_set_write_deadline(fd: c_int, t: i64) -> c_int {
     boundary("set", || deadline::set(fd, t, &[Side::Write]).map(|()| 0))
 }
 
@@ -88,7 +88,7 @@ pub extern "C" fn netfd_set_write_deadline(fd: c_int, t: i64) -> c_int {
 ///
 /// For the calling thread only.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_set_interruptible(on: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_set_interruptible(on: c_int) -> c_int {
     boundary("set", || {
         if !(0..=1).contains(&on) {
             return Err(crate::error::INVAL);

@@ -41,7 +41,7 @@ use libc::{c_int, sockaddr, socklen_t};
 /// NULL or a token that is not freed before the call returns, unless it is
 /// set on a descriptor.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_connect(
+pub unsafe extern "C-unwind" fn netfd_connect(
     fd: c_int,
     laddr: *const sockaddr,
     laddrlen: socklen_t,

@@ -84,7 +84,7 @@ pub struct ErrorRecord {
 ///
 /// Any thread. The texts are Go's, in English whatever the locale.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_strerror(code: c_int) -> *const c_char {
+pub extern "C-unwind" fn netfd_strerror(code: c_int) -> *const c_char {
     strerror::text(code).as_ptr()
 }
 
@@ -103,7 +103,7 @@ pub extern "C" fn netfd_strerror(code: c_int) -> *const c_char {
 ///
 /// `out` is NULL or writable for `size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_last_error(out: *mut ErrorRecord) -> c_int {
+pub unsafe extern "C-unwind" fn netfd_last_error(out: *mut ErrorRecord) -> c_int {
     quiet(|| {
         let last = failure::last();
         let code = last.and_then(|last| last.error).map_or(0, Error::code);
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn netfd_last_error(out: *mut ErrorRecord) -> c_int {
 ///
 /// `buf` is NULL or writable for `cap` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_error_text(buf: *mut c_char, cap: usize) -> c_int {
+pub unsafe extern "C-unwind" fn netfd_error_text(buf: *mut c_char, cap: usize) -> c_int {
     quiet(|| {
         let whole = failure::last().map(|last| last.text()).unwrap_or_default();
         // SAFETY: the contract above.

@@ -29,7 +29,7 @@ use libc::{c_int, iovec, ssize_t};
 /// `buf` is NULL or writable for `len` bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
+pub unsafe extern "C-unwind" fn netfd_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
     boundary("read", || {
         // SAFETY: the contract above.
         let buf = unsafe { bytes_mut(buf, len) }?;
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn netfd_read(fd: c_int, buf: *mut c_void, len: usize) -> 
 /// `buf` is NULL or readable for `len` bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {
+pub unsafe extern "C-unwind" fn netfd_write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {
     boundary("write", || {
         // SAFETY: the contract above.
         let buf = unsafe { bytes(buf, len) }?;
@@ -88,7 +88,11 @@ pub unsafe extern "C" fn netfd_write(fd: c_int, buf: *const c_void, len: usize) 
 /// writable.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_readv(fd: c_int, iov: *const iovec, iovcnt: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn netfd_readv(
+    fd: c_int,
+    iov: *const iovec,
+    iovcnt: c_int,
+) -> ssize_t {
     boundary("read", || {
         // SAFETY: the contract above.
         let buffers = unsafe { buffers(iov, iovcnt) }?;
@@ -111,7 +115,11 @@ pub unsafe extern "C" fn netfd_readv(fd: c_int, iov: *const iovec, iovcnt: c_int
 /// `iov` is NULL or readable for `iovcnt` entries, each of them valid.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_writev(fd: c_int, iov: *const iovec, iovcnt: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn netfd_writev(
+    fd: c_int,
+    iov: *const iovec,
+    iovcnt: c_int,
+) -> ssize_t {
     boundary("writev", || {
         // SAFETY: the contract above.
         let buffers = unsafe { buffers(iov, iovcnt) }?;
@@ -153,6 +161,6 @@ const _: () = assert!(NETFD_WRITABLE == socket::WRITABLE);
 /// Any thread; takes no turn, any number may wait at once. Obeys the token.
 /// Follows poll(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_wait(fd: c_int, events: c_int, deadline: i64) -> c_int {
+pub extern "C-unwind" fn netfd_wait(fd: c_int, events: c_int, deadline: i64) -> c_int {
     boundary("wait", || socket::wait(fd, events, deadline))
 }

@@ -25,7 +25,7 @@ use libc::{c_int, sockaddr, socklen_t};
 ///
 /// `laddr` is NULL or readable for `laddrlen` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_listen_stream(
+pub unsafe extern "C-unwind" fn netfd_listen_stream(
     fd: c_int,
     laddr: *const sockaddr,
     laddrlen: socklen_t,
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn netfd_listen_stream(
 /// bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_accept(
+pub unsafe extern "C-unwind" fn netfd_accept(
     fd: c_int,
     raddr: *mut sockaddr,
     raddrlen: *mut socklen_t,

@@ -37,7 +37,7 @@ use libc::{c_int, gid_t, msghdr, pid_t, sockaddr, socklen_t, ssize_t, uid_t};
 /// NULL or writable for `*fromlen` bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_recvfrom(
+pub unsafe extern "C-unwind" fn netfd_recvfrom(
     fd: c_int,
     buf: *mut c_void,
     len: usize,
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn netfd_recvfrom(
 /// `tolen` bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_sendto(
+pub unsafe extern "C-unwind" fn netfd_sendto(
     fd: c_int,
     buf: *const c_void,
     len: usize,
@@ -114,7 +114,11 @@ pub unsafe extern "C" fn netfd_sendto(
 /// `msg` is NULL or valid for recvmsg(2).
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn netfd_recvmsg(
+    fd: c_int,
+    msg: *mut msghdr,
+    flags: c_int,
+) -> ssize_t {
     boundary("read", || {
         // SAFETY: the contract above.
         let message = unsafe { Message::new(msg) }?;
@@ -135,7 +139,11 @@ pub unsafe extern "C" fn netfd_recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int
 /// `msg` is NULL or valid for sendmsg(2).
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn netfd_sendmsg(
+    fd: c_int,
+    msg: *const msghdr,
+    flags: c_int,
+) -> ssize_t {
     boundary("write", || {
         // SAFETY: the contract above.
         let message = unsafe { Message::new(msg) }?;
@@ -166,7 +174,7 @@ pub unsafe extern "C" fn netfd_sendmsg(fd: c_int, msg: *const msghdr, flags: c_i
 /// `len` bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_send_fds(
+pub unsafe extern "C-unwind" fn netfd_send_fds(
     fd: c_int,
     fds: *const c_int,
     nfds: usize,
@@ -213,7 +221,7 @@ pub unsafe extern "C" fn netfd_send_fds(
 /// NULL or writable for `len` bytes.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn netfd_recv_fds(
+pub unsafe extern "C-unwind" fn netfd_recv_fds(
     fd: c_int,
     fds: *mut c_int,
     cap: usize,
@@ -257,7 +265,7 @@ pub unsafe extern "C" fn netfd_recv_fds(
 ///
 /// Each pointer is NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_peer_cred(
+pub unsafe extern "C-unwind" fn netfd_peer_cred(
     fd: c_int,
     pid: *mut pid_t,
     uid: *mut uid_t,

@@ -21,7 +21,7 @@ use libc::c_int;
 /// Any thread; never parks. Follows Go `sysSocket` and socket(2).
 #[unsafe(no_mangle)]
 #[must_use]
-pub extern "C" fn netfd_sys_socket(family: c_int, sotype: c_int, proto: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_sys_socket(family: c_int, sotype: c_int, proto: c_int) -> c_int {
     boundary("socket", || socket::sys_socket(family, sotype, proto))
 }
 
@@ -41,7 +41,7 @@ pub extern "C" fn netfd_sys_socket(family: c_int, sotype: c_int, proto: c_int) -
 ///
 /// Any thread; never parks. Follows Go `net.FileConn`, but without a dup(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_attach(fd: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_attach(fd: c_int) -> c_int {
     boundary("file", || socket::attach(fd))
 }
 
@@ -59,7 +59,7 @@ pub extern "C" fn netfd_attach(fd: c_int) -> c_int {
 /// Any thread; waits for callers that are inside a system call, which is not
 /// long.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_detach(fd: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_detach(fd: c_int) -> c_int {
     boundary("file", || socket::detach(fd))
 }
 
@@ -83,7 +83,7 @@ pub extern "C" fn netfd_detach(fd: c_int) -> c_int {
 /// Any thread, any time. Follows Go `FD.Close`, but a second caller waits too
 /// and close(2)'s error is not lost.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_destroy(fd: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_destroy(fd: c_int) -> c_int {
     boundary("close", || socket::destroy(fd).map(|()| 0))
 }
 
@@ -100,7 +100,7 @@ pub extern "C" fn netfd_destroy(fd: c_int) -> c_int {
 /// Any thread, beside any call; never parks. Follows Go `CloseRead`,
 /// `CloseWrite` and shutdown(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_shutdown(fd: c_int, how: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_shutdown(fd: c_int, how: c_int) -> c_int {
     boundary("close", || {
         if !(libc::SHUT_RD..=libc::SHUT_RDWR).contains(&how) {
             return Err(INVAL);

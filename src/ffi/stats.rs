@@ -37,7 +37,7 @@ pub struct Stats {
 ///
 /// `out` is NULL or writable for `size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn netfd_stats(out: *mut Stats) -> c_int {
+pub unsafe extern "C-unwind" fn netfd_stats(out: *mut Stats) -> c_int {
     boundary("stats", || {
         let counts = inspect::counts();
         let with_size = |size| Stats {
@@ -63,6 +63,6 @@ pub unsafe extern "C" fn netfd_stats(out: *mut Stats) -> c_int {
 /// Any thread; may block as long as writing to `out_fd` does. SIGPIPE is not
 /// raised.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_dump(out_fd: c_int) -> c_int {
+pub extern "C-unwind" fn netfd_dump(out_fd: c_int) -> c_int {
     boundary("dump", || inspect::dump(out_fd).map(|()| 0))
 }

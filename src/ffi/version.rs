@@ -19,6 +19,6 @@ const TEXT: &CStr = match CStr::from_bytes_with_nul(VERSION.as_bytes()) {
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
-pub extern "C" fn netfd_version() -> *const c_char {
+pub extern "C-unwind" fn netfd_version() -> *const c_char {
     TEXT.as_ptr()
 }

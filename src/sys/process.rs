@@ -84,7 +84,7 @@ unsafe extern "C" fn wipe() {
     }
 }
 
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
 }
 
