@@ -25,46 +25,52 @@ pub fn find(id: u32) -> Option<&'static Waiter> {
         .filter(|waiter| waiter.lives_in(process::epoch()))
 }
 
-/// The calling thread's waiter, and what the thread asked for.
+/// The calling thread's waiter, and what the thread asked for. It has no
+/// destructor: one would be registered with the C library at the first use,
+/// which ends the process where memory is short, and forgets it in a thread
+/// that is past its thread-local destructors.
 struct Own {
     id: Cell<u32>,
     interruptible: Cell<bool>,
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        release(self.id.replace(0));
-    }
+    /// The thread has given its waiter back.
+    ends: Cell<bool>,
 }
 
 thread_local! {
     static OWN: Own = const {
-        Own { id: Cell::new(0), interruptible: Cell::new(false) }
+        Own {
+            id: Cell::new(0),
+            interruptible: Cell::new(false),
+            ends: Cell::new(false),
+        }
     };
+}
+
+fn thread_ends() {
+    OWN.with(|own| {
+        own.ends.set(true);
+        release(own.id.replace(0));
+    });
 }
 
 /// Runs `park` with the calling thread's waiter and its id. `-ENOMEM` where
 /// there is none to be had.
 pub fn with_waiter<T>(park: impl FnOnce(&'static Waiter, u32) -> Result<T>) -> Result<T> {
-    let cached = OWN.try_with(|own| -> Result<u32> {
-        if own.id.get() == 0 {
-            own.id.set(WAITERS.take()?.0);
+    OWN.with(|own| {
+        let cached = own.id.get();
+        if cached != 0 {
+            return park(adopted(cached)?, cached);
         }
-        Ok(own.id.get())
-    });
-    match cached {
-        Ok(id) => {
-            let id = id?;
-            park(adopted(id)?, id)
+        let (id, _) = WAITERS.take()?;
+        if !own.ends.get() && process::at_thread_end(thread_ends) {
+            own.id.set(id);
+            return park(adopted(id)?, id);
         }
-        // Thread-local destructors have run: a waiter for this park alone.
-        Err(_) => {
-            let (id, _) = WAITERS.take()?;
-            let result = adopted(id).and_then(|waiter| park(waiter, id));
-            release(id);
-            result
-        }
-    }
+        // It would not be given back: a waiter for this park alone.
+        let result = adopted(id).and_then(|waiter| park(waiter, id));
+        release(id);
+        result
+    })
 }
 
 fn adopted(id: u32) -> Result<&'static Waiter> {
@@ -100,11 +106,10 @@ pub fn event_of(waiter: &Waiter) -> Fd {
 
 /// Whether a signal handler that ran ends the calling thread's calls.
 pub fn interruptible() -> bool {
-    OWN.try_with(|own| own.interruptible.get()).unwrap_or(false)
+    OWN.with(|own| own.interruptible.get())
 }
 
 /// Says whether a signal handler that ran ends the calling thread's calls.
 pub fn set_interruptible(on: bool) {
-    // A thread whose thread-locals are gone makes no call that could ask.
-    let _ = OWN.try_with(|own| own.interruptible.set(on));
+    OWN.with(|own| own.interruptible.set(on));
 }

@@ -115,6 +115,48 @@ impl Drop for Uncancelable {
     }
 }
 
+/// The key, plus one, whose destructor runs when a thread ends; 0: none yet.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Has `end` run when the calling thread ends, after thread-local destructors
+/// and among those of pthread_key_create(3). False: it will not, for lack of a
+/// key or of memory. Every caller passes the same function.
+pub fn at_thread_end(end: fn()) -> bool {
+    let key = match KEY.load(Ordering::Acquire) {
+        0 => match make_key() {
+            Some(key) => key,
+            None => return false,
+        },
+        key => key - 1,
+    };
+    // SAFETY: the key was made and is never deleted; the value is only looked
+    // at by `run_end`, which takes it for what it is.
+    unsafe { libc::pthread_setspecific(key, end as *const libc::c_void) == 0 }
+}
+
+#[cold]
+fn make_key() -> Option<u32> {
+    let mut key = 0;
+    // SAFETY: `key` is there to be written, `run_end` is never unloaded.
+    if unsafe { libc::pthread_key_create(&mut key, Some(run_end)) } != 0 {
+        return None;
+    }
+    match KEY.compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Some(key),
+        Err(theirs) => {
+            // SAFETY: the key is ours, and nobody has seen it.
+            unsafe { libc::pthread_key_delete(key) };
+            Some(theirs - 1)
+        }
+    }
+}
+
+unsafe extern "C" fn run_end(end: *mut libc::c_void) {
+    // SAFETY: `at_thread_end` stored a function of this type.
+    let end: fn() = unsafe { core::mem::transmute(end) };
+    end();
+}
+
 /// The kernel's number of the calling thread.
 pub fn thread_id() -> u32 {
     // SAFETY: gettid takes nothing and cannot fail.
