@@ -392,7 +392,15 @@ impl Call {
             let outcome = look.poll(&mut Poller::default(), -1, 0, waiter)?;
             outcome.signal
         } else {
-            waiter.sleep(look.deadline) == futex::Woken::Signal
+            // futex(2) without a limit is restarted after a handler that was
+            // installed with SA_RESTART; one with a limit is not.
+            let far = if park::interruptible() { i64::MAX } else { 0 };
+            let limit = if look.deadline == 0 {
+                far
+            } else {
+                look.deadline
+            };
+            waiter.sleep(limit) == futex::Woken::Signal
         };
         if signal && park::interruptible() {
             return Err(Error::os(libc::EINTR, Sys::Futex));
