@@ -78,6 +78,8 @@ pub struct Entry {
     /// The errno that `netfd_wait` had to take from the socket to look at.
     pub(crate) taken: AtomicI32,
     pub(crate) peer: Peer,
+    /// A connection that was accepted and found no memory, plus 1.
+    homeless: AtomicI32,
     /// Who waits for the last caller to leave.
     closer: Slot,
     /// How often a descriptor of this number has ended, in steps of `ENDS`,
@@ -162,8 +164,32 @@ impl Entry {
         self.peer.set(peer);
     }
 
+    /// Whether an earlier accept could not attach its connection.
+    pub fn has_homeless(&self) -> bool {
+        self.homeless.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes that connection.
+    pub fn take_homeless(&self) -> Option<Fd> {
+        if !self.has_homeless() {
+            return None;
+        }
+        Some(self.homeless.swap(0, Ordering::AcqRel) - 1).filter(|fd| *fd >= 0)
+    }
+
+    /// Keeps a connection for the next accept.
+    pub fn keep_homeless(&self, fd: Fd) {
+        let before = self.homeless.swap(fd + 1, Ordering::AcqRel);
+        if before > 0 {
+            let _ = sys::close(before - 1); // never: accepts take turns
+        }
+    }
+
     /// All of a descriptor's state but its lifetime.
     fn forget(&self) {
+        if let Some(fd) = self.take_homeless() {
+            let _ = sys::close(fd);
+        }
         self.cancel.set(None);
         self.read_deadline.store(0, Ordering::Relaxed);
         self.write_deadline.store(0, Ordering::Relaxed);

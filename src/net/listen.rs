@@ -54,16 +54,25 @@ pub fn accept(fd: Fd) -> Result<(Fd, Sockaddr)> {
 fn accept_next(call: &mut Call, limits: Limits) -> Result<(Fd, Sockaddr)> {
     call.rwlock(limits, Patience::Park)?;
     let entry = call.entry();
-    let (conn, peer) = loop {
-        match call.run(Side::Read, limits, true, || socket::accept4(call.fd())) {
-            // That one is gone; it is not the listener's failure.
-            Err(error) if error.is(libc::ECONNABORTED) => {}
-            result => break result?,
+    if entry.has_homeless() {
+        call.prepare(limits)?;
+    }
+    let (conn, peer) = match entry.take_homeless() {
+        Some(conn) => {
+            let peer = socket::getpeername(conn);
+            (conn, peer.unwrap_or_else(|_| Sockaddr::none()))
         }
+        None => loop {
+            match call.run(Side::Read, limits, true, || socket::accept4(call.fd())) {
+                // That one is gone; it is not the listener's failure.
+                Err(error) if error.is(libc::ECONNABORTED) => {}
+                result => break result?,
+            }
+        },
     };
-    table::attach(conn, call.kind(), Some(&peer)).inspect_err(|_| {
-        let _ = sys::close(conn);
-    })?;
+    // Without memory for it the connection waits for the next accept: the
+    // kernel does not take it back into its queue.
+    table::attach(conn, call.kind(), Some(&peer)).inspect_err(|_| entry.keep_homeless(conn))?;
     entry.accepts.fetch_add(1, Ordering::Relaxed);
     Ok((conn, peer))
 }
