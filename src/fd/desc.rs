@@ -178,6 +178,11 @@ impl Call {
         self.entry.mutex.wake(self.epoch, &turns);
     }
 
+    /// Whether somebody has the turn of `side` and is not parked.
+    pub fn is_at_work(&self, side: Side) -> bool {
+        self.entry.mutex.is_at_work(side.turn())
+    }
+
     /// Whether the call may go on: not evicted, not canceled, in time.
     #[inline]
     pub fn prepare(&self, limits: Limits) -> Result<()> {
@@ -294,7 +299,12 @@ impl Call {
     /// Looks, without waiting, for which of `events` the descriptor is ready.
     pub fn poll_now(&self, events: c_short) -> Result<c_short> {
         let mut set = [event::interest(self.fd, events)];
-        event::ppoll(&mut set, 0)?;
+        // A signal interrupts it, though it does not wait.
+        while let Err(error) = event::ppoll(&mut set, 0) {
+            if !error.is(libc::EINTR) {
+                return Err(error);
+            }
+        }
         let [polled] = set;
         Ok(polled.revents)
     }
@@ -333,9 +343,13 @@ impl Call {
                 if let Some(stale) = park::find(slot.put(id)) {
                     stale.wake(); // of a descriptor closed behind our back
                 }
-                let outcome = self
-                    .look(limits, waiter)
-                    .and_then(|look| look.poll(poller, fd, events, waiter));
+                let outcome = self.look(limits, waiter).and_then(|look| {
+                    // An error that was taken from the socket makes it ready.
+                    if self.entry.taken.load(Ordering::Acquire) != 0 {
+                        return Ok(Outcome::ERROR);
+                    }
+                    look.poll(poller, fd, events, waiter)
+                });
                 if !slot.withdraw(id) {
                     waiter.settle();
                     self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
@@ -480,8 +494,15 @@ impl Look {
         if outcome.other && !waiter.is_woken() {
             // A token's eventfd that was written by a process that shares it:
             // it has not fired here, and must not be seen readable for ever.
-            for token in self.tokens().filter(|token| !token.is_fired()) {
-                token.event().into_iter().for_each(event::drain);
+            // One that fires at this moment is made readable again: others
+            // may not have looked yet.
+            for token in self.tokens() {
+                if let Some(event) = token.event() {
+                    event::drain(event);
+                    if token.is_fired() {
+                        event::signal(event);
+                    }
+                }
             }
         }
         Ok(outcome)

@@ -127,6 +127,12 @@ impl FdMutex {
         self.word.state(epoch)
     }
 
+    /// Whether somebody has `turn` and does not poll under it: a system call
+    /// of its own may be under way.
+    pub fn is_at_work(&self, turn: Turn) -> bool {
+        self.word.is_taken(turn) && self.slot(turn).is_none_or(|slot| slot.peek() == 0)
+    }
+
     /// The slot of the one who polls under `turn`.
     pub fn slot(&self, turn: Turn) -> Option<&Slot> {
         self.slots.get(turn as usize)

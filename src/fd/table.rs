@@ -25,6 +25,9 @@ const ENDS: u32 = 2;
 
 static TABLE: [OnceBox<[Entry; CHUNK]>; CHUNKS] = [const { OnceBox::new() }; CHUNKS];
 
+/// How many chunks lie below the end of those that were ever made.
+static USED: AtomicU32 = AtomicU32::new(0);
+
 /// What kind of socket a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -77,6 +80,8 @@ pub struct Entry {
     pub(crate) stopped: AtomicI32,
     /// The errno that `netfd_wait` had to take from the socket to look at.
     pub(crate) taken: AtomicI32,
+    /// Counts the writer's system calls: one more before each.
+    pub(crate) sends: AtomicU32,
     pub(crate) peer: Peer,
     /// A connection that was accepted and found no memory, plus 1.
     homeless: AtomicI32,
@@ -108,6 +113,8 @@ fn find_or_make(fd: Fd) -> Result<&'static Entry> {
     let full = || Error::os(libc::ENOMEM, Sys::Malloc);
     let chunk = TABLE.get(index / CHUNK).ok_or_else(full)?;
     let chunk = chunk.get_or_try_init(pool::boxed)?;
+    let used = u32::try_from(index / CHUNK + 1).unwrap_or(u32::MAX);
+    USED.fetch_max(used, Ordering::Release);
     chunk.get(index % CHUNK).ok_or_else(full)
 }
 
@@ -137,7 +144,7 @@ pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
 pub fn open_entries() -> impl Iterator<Item = (Fd, &'static Entry)> {
     let epoch = process::epoch();
     let first_of = |at: usize| Fd::try_from(at * CHUNK).unwrap_or(Fd::MAX);
-    (0..)
+    (0..USED.load(Ordering::Acquire) as usize)
         .zip(&TABLE)
         .filter_map(|(at, chunk)| Some((at, chunk.get()?)))
         .flat_map(move |(at, chunk)| (first_of(at)..).zip(chunk))
@@ -146,7 +153,8 @@ pub fn open_entries() -> impl Iterator<Item = (Fd, &'static Entry)> {
 
 /// Every entry that was ever made, open or not.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    TABLE.iter().filter_map(OnceBox::get).flatten()
+    let used = USED.load(Ordering::Acquire) as usize;
+    TABLE.iter().take(used).filter_map(OnceBox::get).flatten()
 }
 
 impl Entry {

@@ -392,6 +392,11 @@ impl Word {
         word & queue_bit(turn) != 0 && word & turn_bit(turn) == 0
     }
 
+    /// Whether somebody has `turn`.
+    pub fn is_taken(&self, turn: Turn) -> bool {
+        self.0.load(Ordering::Acquire) & turn_bit(turn) != 0
+    }
+
     /// Whether the descriptor is still the caller's to use.
     #[inline]
     pub fn is_open(&self, tag: Tag) -> bool {

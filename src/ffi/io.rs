@@ -9,7 +9,8 @@ use libc::{c_int, iovec, ssize_t};
 
 /// Reads what is there, parking until something is.
 ///
-/// One successful system call: a short count is normal. A connection that
+/// One successful system call: a short count is normal. With SO_RCVLOWAT set
+/// it may wait for that much, even where `len` is less. A connection that
 /// broke is told to every read from then on, once the bytes that had come
 /// before are read; it is never taken for the end of the stream.
 ///

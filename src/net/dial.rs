@@ -6,6 +6,7 @@ use crate::fd::cancel::Held;
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::{self, Place};
 use crate::poll::Poller;
+use crate::sync::Ordering;
 use crate::sys::{Fd, socket, socket::Sockaddr};
 
 /// The first pause after a unix socket's full backlog, and the longest.
@@ -123,7 +124,11 @@ fn decide(call: &Call, limits: Limits) -> Result<Sockaddr> {
     let mut poller = Poller::default();
     loop {
         let ready = call.wait(Side::Write.event(), limits, &mut poller)?;
-        match socket::socket_option(fd, libc::SO_ERROR)? {
+        let errno = match call.entry().taken.swap(0, Ordering::AcqRel) {
+            0 => socket::socket_option(fd, libc::SO_ERROR)?,
+            taken => taken,
+        };
+        match errno {
             0 | libc::EISCONN => {}
             libc::EINPROGRESS | libc::EALREADY | libc::EINTR => {
                 poller.missed();

@@ -5,6 +5,7 @@ use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::fd::table;
 use crate::net::failure::{self, Explain, Place};
+use crate::net::stream::or_taken;
 use crate::sync::Ordering;
 use crate::sys::{self, Fd, socket, socket::Sockaddr};
 use libc::c_int;
@@ -53,7 +54,7 @@ pub fn accept(fd: Fd) -> Result<(Fd, Sockaddr)> {
 
 fn accept_next(call: &mut Call, limits: Limits) -> Result<(Fd, Sockaddr)> {
     call.rwlock(limits, Patience::Park)?;
-    let entry = call.entry();
+    let (entry, fd) = (call.entry(), call.fd());
     if entry.has_homeless() {
         call.prepare(limits)?;
     }
@@ -63,7 +64,9 @@ fn accept_next(call: &mut Call, limits: Limits) -> Result<(Fd, Sockaddr)> {
             (conn, peer.unwrap_or_else(|_| Sockaddr::none()))
         }
         None => loop {
-            match call.run(Side::Read, limits, true, || socket::accept4(call.fd())) {
+            match call.run(Side::Read, limits, true, || {
+                or_taken(entry, socket::accept4(fd))
+            }) {
                 // That one is gone; it is not the listener's failure.
                 Err(error) if error.is(libc::ECONNABORTED) => {}
                 result => break result?,

@@ -4,7 +4,9 @@
 use crate::error::{Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::Explain;
-use crate::net::stream::{ready_to_send, receive, remember, take_error};
+use crate::net::stream::{
+    counted, end_of_stream, or_taken, ready_to_send, receive, remember, take_error,
+};
 use crate::sys::Fd;
 use crate::sys::socket::{self, Bytes, Message, Sockaddr};
 use libc::c_int;
@@ -57,23 +59,29 @@ fn receiving(
     let result = if plain {
         receive(&mut call, asked, recv)
     } else {
-        receive_oddly(&mut call, flags, recv)
+        receive_oddly(&mut call, asked, flags, recv)
     };
     result.explain("read", &call)
 }
 
 fn receive_oddly(
     call: &mut Call,
+    asked: usize,
     flags: c_int,
-    recv: impl FnMut() -> Result<usize>,
+    mut recv: impl FnMut() -> Result<usize>,
 ) -> Result<usize> {
     call.rwlock(READ, patience(flags))?;
-    take_error(call)?;
+    let entry = call.entry();
+    take_error(entry)?;
+    let recv = || or_taken(entry, recv());
     let result = match patience(flags) {
         Patience::Park => call.run(Side::Read, READ, true, recv),
         Patience::Never => call.run_once(READ, recv),
     };
-    result.map_err(|error| remember(call, error))
+    match result {
+        Ok(0) if asked > 0 => end_of_stream(call),
+        other => other.map_err(|error| remember(call, error)),
+    }
 }
 
 /// Go `FD.WriteTo`.
@@ -99,9 +107,11 @@ fn sending(fd: Fd, flags: c_int, send: impl FnMut() -> Result<usize>) -> Result<
 pub fn send_one(
     call: &mut Call,
     flags: c_int,
-    send: impl FnMut() -> Result<usize>,
+    mut send: impl FnMut() -> Result<usize>,
 ) -> Result<usize> {
     ready_to_send(call, patience(flags))?;
+    let entry = call.entry();
+    let send = || counted(entry, &mut send);
     let result = match patience(flags) {
         Patience::Park => call.run(Side::Write, WRITE, true, send),
         Patience::Never => call.run_once(WRITE, send),

@@ -132,19 +132,31 @@ fn ready_for(call: &Call, polled: c_short, events: c_int) -> Result<c_int> {
     if polled & libc::POLLNVAL != 0 {
         return Err(BADF); // closed behind our back
     }
-    if polled == libc::POLLERR {
-        // Only the socket's error tells the two apart, and asking takes it:
-        // it is kept for the call that would have been given it.
-        match sys::socket::socket_option(call.fd(), libc::SO_ERROR)? {
-            0 => return Ok(0),
-            errno => call.entry().taken.store(errno, Ordering::Release),
-        }
-    }
     let mut ready = 0;
     for (side, bit) in [(Side::Read, READABLE), (Side::Write, WRITABLE)] {
-        if polled & (side.event() | libc::POLLERR | libc::POLLHUP) != 0 {
+        if polled & (side.event() | libc::POLLHUP) != 0 {
             ready |= bit;
         }
     }
+    if events & !ready != 0 && has_error(call, polled)? {
+        return Ok(events);
+    }
     Ok(ready & events)
+}
+
+/// Whether the socket has an error that the next call would be told.
+fn has_error(call: &Call, polled: c_short) -> Result<bool> {
+    let taken = &call.entry().taken;
+    if polled & libc::POLLERR != 0 {
+        // Only the socket's error tells it from an entry in the error queue,
+        // and asking takes it: it is kept for the call that would have been
+        // given it, and whoever waits for it now is woken to look here.
+        let errno = sys::socket::socket_option(call.fd(), libc::SO_ERROR)?;
+        if errno != 0 {
+            taken.store(errno, Ordering::Release);
+            call.wake(Side::Read);
+            call.wake(Side::Write);
+        }
+    }
+    Ok(taken.load(Ordering::Acquire) != 0)
 }

@@ -2,10 +2,13 @@
 
 use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::fd::table::Entry;
 use crate::net::failure::{Explain, Place, record};
 use crate::sync::Ordering;
 use crate::sys::Fd;
 use crate::sys::socket::{self, Bytes, IoVecs};
+use core::time::Duration;
+use std::thread;
 
 const READ: Limits = Limits::of(Side::Read);
 const WRITE: Limits = Limits::of(Side::Write);
@@ -37,7 +40,7 @@ pub fn readv(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
     let part = if call.kind().is_messages() {
         buffers
     } else {
-        buffers.part(0, IOV_MAX)
+        buffers.skip_empty().part(0, IOV_MAX)
     };
     receive(&mut call, asked, || {
         socket::recv_vectored(fd, part).map_err(|e| e.named(Sys::Readv))
@@ -56,9 +59,9 @@ pub fn receive(
     call.rwlock(READ, Patience::Park)?;
     let entry = call.entry();
     let likely = !entry.drained.load(Ordering::Relaxed);
-    take_error(call)?;
+    take_error(entry)?;
     let result = call.run(Side::Read, READ, likely, || {
-        let result = recv();
+        let result = or_taken(entry, recv());
         if let Err(error) = result
             && error.is(libc::EAGAIN)
             && entry.lost.load(Ordering::Relaxed) != 0
@@ -68,10 +71,7 @@ pub fn receive(
         result
     });
     match result {
-        Ok(0) if call.kind().takes_turns() => match entry.lost.load(Ordering::Acquire) {
-            0 => Ok(0),
-            errno => Err(Error::os(errno, Sys::Read)),
-        },
+        Ok(0) => end_of_stream(call),
         Ok(n) => {
             let drained = n < asked;
             if likely == drained && !call.kind().is_messages() {
@@ -83,9 +83,56 @@ pub fn receive(
     }
 }
 
+/// Whether a 0 is the end: not so where any call was told that the connection
+/// is lost.
+#[cold]
+pub fn end_of_stream(call: &Call) -> Result<usize> {
+    if !call.kind().takes_turns() {
+        return Ok(0);
+    }
+    // The kernel tells it once. A writer that is inside its system call may
+    // have been told just now, and not have come to say so: it is waited for
+    // until that one call is over.
+    let entry = call.entry();
+    let sends = entry.sends.load(Ordering::Acquire);
+    let mut rounds = 0;
+    while entry.lost.load(Ordering::Acquire) == 0
+        && call.is_at_work(Side::Write)
+        && entry.sends.load(Ordering::Acquire) == sends
+    {
+        rounds += 1;
+        if rounds < 100 {
+            thread::yield_now();
+        } else {
+            thread::sleep(Duration::from_micros(50)); // it may have a lower priority
+        }
+    }
+    match entry.lost.load(Ordering::Acquire) {
+        0 => Ok(0),
+        errno => Err(Error::os(errno, Sys::Read)),
+    }
+}
+
+/// The result, or in the place of EAGAIN the error that `netfd_wait` took.
+pub fn or_taken<T>(entry: &Entry, result: Result<T>) -> Result<T> {
+    if let Err(error) = result
+        && error.is(libc::EAGAIN)
+    {
+        take_error(entry)?;
+    }
+    result
+}
+
+/// One system call of a writer, counted, with `or_taken`.
+pub fn counted<T>(entry: &Entry, send: impl FnOnce() -> Result<T>) -> Result<T> {
+    let sends = entry.sends.load(Ordering::Relaxed);
+    entry.sends.store(sends.wrapping_add(1), Ordering::Release);
+    or_taken(entry, send())
+}
+
 /// The error that `netfd_wait` took from the socket belongs to the next call.
-pub fn take_error(call: &Call) -> Result<()> {
-    let taken = &call.entry().taken;
+pub fn take_error(entry: &Entry) -> Result<()> {
+    let taken = &entry.taken;
     if taken.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
@@ -170,7 +217,7 @@ impl Position {
     fn move_to(&mut self, buffers: IoVecs<'_>, done: usize) {
         while self.index < buffers.count() {
             let len = buffers.len_of(self.index);
-            if done < self.before + len || (len == 0 && done == self.before) {
+            if done < self.before + len {
                 break;
             }
             self.before += len;
@@ -191,9 +238,10 @@ fn write_all(
     mut send: impl FnMut(usize) -> Result<usize>,
 ) -> Result<usize> {
     let mut done = 0;
+    let entry = call.entry();
     ready_to_send(call, Patience::Park).explain(op, call)?;
     loop {
-        match call.run(Side::Write, WRITE, true, || send(done)) {
+        match call.run(Side::Write, WRITE, true, || counted(entry, || send(done))) {
             Ok(n) => {
                 // More than was asked for is a kernel's lie; believed, it
                 // would skip bytes.
@@ -226,7 +274,7 @@ fn stop(call: &Call, op: &'static str, done: usize, error: Error) -> Result<usiz
 /// that `netfd_wait` took, or that stopped a write of which a part had gone.
 pub fn ready_to_send(call: &mut Call, patience: Patience) -> Result<()> {
     call.rwlock(WRITE, patience)?;
-    take_error(call)?;
+    take_error(call.entry())?;
     let stopped = &call.entry().stopped;
     if stopped.load(Ordering::Relaxed) == 0 {
         return Ok(());

@@ -10,8 +10,11 @@
 //!
 //! It may return for no reason at all. It is level-triggered until it has said
 //! "ready" twice and the call said EAGAIN both times; from then on it tells
-//! edges, and the caller tries once more after each. It knows descriptors and
-//! events, and no sockets.
+//! edges, and the caller tries once more after each. Where room is waited for
+//! and edges lead nowhere either (a unixgram send to a full receiver makes one
+//! by each attempt, and is told of none when another's message is read), it
+//! says "ready" once a millisecond. It knows descriptors and events, and no
+//! sockets.
 
 mod edges;
 mod ppoll;
@@ -24,6 +27,9 @@ use libc::c_short;
 /// How long a caller sleeps at a time that cannot be woken, for lack of an
 /// eventfd: 10 ms.
 const SLICE: i64 = 10_000_000;
+
+/// How long a caller rests that edges called for nothing: 1 ms.
+const REST: i64 = 1_000_000;
 
 /// What a caller waits for. A descriptor of -1 is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +83,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The descriptor has an error.
+    pub const ERROR: Self = Self {
+        ready: libc::POLLERR,
+        other: false,
+        signal: false,
+    };
     const SIGNAL: Self = Self {
         ready: 0,
         other: false,
@@ -107,20 +119,28 @@ impl Poller {
         if self.misses < 2 || watch.fd < 0 {
             return ppoll::wait(watch, cut);
         }
+        if self.misses > 3 && watch.events == libc::POLLOUT {
+            return again(watch, if cut < 0 { REST } else { cut.min(REST) });
+        }
         if self.edges.as_ref().is_none_or(|edges| !edges.watch(watch)) {
             self.edges = Edges::new(watch).ok();
         }
         match &self.edges {
             Some(edges) => edges.wait(cut),
             // No descriptor for a set of its own: look again in a while.
-            None => {
-                let others = Watch { fd: -1, ..watch };
-                let outcome = ppoll::wait(others, slice_of(cut))?;
-                let ready = watch.events;
-                Ok(Outcome { ready, ..outcome })
-            }
+            None => again(watch, slice_of(cut)),
         }
     }
+}
+
+/// Waits for the eventfds only, and then has the caller try.
+fn again(watch: Watch, timeout: i64) -> Result<Outcome> {
+    let others = Watch { fd: -1, ..watch };
+    let mut outcome = ppoll::wait(others, timeout)?;
+    if !outcome.other && !outcome.signal {
+        outcome.ready = watch.events;
+    }
+    Ok(outcome)
 }
 
 fn slice_of(timeout: i64) -> i64 {

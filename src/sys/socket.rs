@@ -171,6 +171,13 @@ impl<'a> IoVecs<'a> {
         Self(rest.get(..count).unwrap_or(rest))
     }
 
+    /// The buffers behind those that are empty at the beginning.
+    #[must_use]
+    pub fn skip_empty(self) -> Self {
+        let at = self.0.iter().position(|one| one.iov_len > 0);
+        Self(self.0.get(at.unwrap_or(0)..).unwrap_or_default())
+    }
+
     /// The length of buffer number `index`, 0 where there is none.
     pub fn len_of(self, index: usize) -> usize {
         self.0.get(index).map_or(0, |one| one.iov_len)
@@ -427,8 +434,9 @@ pub fn sendmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
 /// The most descriptors that one message carries: the kernel's `SCM_MAX_FD`.
 pub const FDS_MAX: usize = 253;
 
-/// Room for one control message with `FDS_MAX` descriptors, aligned as its
-/// header must be.
+/// Room for one control message with `FDS_MAX` descriptors, and for those that
+/// options of the socket add (SO_PASSCRED, SO_PASSSEC), aligned as their
+/// headers must be.
 #[repr(C, align(8))]
 struct Rights([c_uchar; RIGHTS]);
 
@@ -436,7 +444,7 @@ const RIGHTS_DATA: u32 = 253 * 4;
 const _: () = assert!(RIGHTS_DATA as usize == FDS_MAX * size_of::<Fd>());
 
 // SAFETY: CMSG_SPACE computes with its argument and touches no memory.
-const RIGHTS: usize = unsafe { libc::CMSG_SPACE(RIGHTS_DATA) } as usize;
+const RIGHTS: usize = unsafe { libc::CMSG_SPACE(RIGHTS_DATA) } as usize + 512;
 
 /// sendmsg(2) of bytes with the descriptors `fds` (at most `FDS_MAX`, at least
 /// one), without SIGPIPE.
