@@ -741,3 +741,66 @@ pub fn flags(fd: c_int) -> (bool, bool) {
         of_number & libc::FD_CLOEXEC != 0,
     )
 }
+
+/// Compiles `tests/c/NAME.c`, for what only a program of its own can show: how
+/// it forks, dies, or finds itself. `shared` links it to the shared library,
+/// which then also lies beside it under its soname.
+pub fn c_program(name: &str, shared: bool) -> std::path::PathBuf {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c");
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
+    std::fs::create_dir_all(&folder).expect("the target folder is writable");
+    let program = folder.join(name);
+    let mut compiler = std::process::Command::new("gcc");
+    compiler
+        .args(["-std=gnu11", "-D_GNU_SOURCE", "-g", "-pthread"])
+        .args(["-Wall", "-Wextra", "-Werror"])
+        .arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include"))
+        .arg(format!("{sources}/{name}.c"))
+        .arg("-o")
+        .arg(&program);
+    if shared {
+        let library = folder.join(env!("NETFD_SONAME"));
+        std::fs::copy(shared_library(), &library).expect("the target folder is writable");
+        compiler
+            .arg(library)
+            .arg("-Wl,--disable-new-dtags")
+            .arg(format!("-Wl,-rpath,{}", folder.display()));
+    }
+    let result = compiler.arg("-ldl").output().expect("gcc runs");
+    let told = String::from_utf8_lossy(&result.stderr);
+    assert!(result.status.success(), "{name}.c: {told}");
+    program
+}
+
+/// Runs a program that is expected to end in time with 0. Returns what it
+/// printed, which on failure is the message.
+pub fn run_program(program: &std::path::Path, args: &[&str]) -> String {
+    use std::os::unix::process::CommandExt;
+    let child = std::process::Command::new(program)
+        .args(args)
+        .env_remove("LD_LIBRARY_PATH") // it may name a stale copy first
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("it starts");
+    let group = child.id() as libc::pid_t;
+    let (send, result) = mpsc::channel();
+    thread::spawn(move || send.send(child.wait_with_output()));
+    let result = result.recv_timeout(GUARD);
+    if result.is_err() {
+        // SAFETY: no pointers; the group is the program and its children.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+    }
+    let output = result.expect("the program ends in time");
+    let output = output.expect("it can be waited for");
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(
+        output.status.success(),
+        "{args:?}: {}\n{told}",
+        output.status
+    );
+    told
+}
