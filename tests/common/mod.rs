@@ -804,3 +804,4 @@ pub fn run_program(program: &std::path::Path, args: &[&str]) -> String {
     );
     told
 }
+pub mod calls;
