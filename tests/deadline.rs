@@ -318,7 +318,7 @@ fn thousands_of_deadlines_ahead_neither_fail_nor_hang_a_parked_reader() {
 /// Go's TestConcurrentSetDeadline and TestReadWriteDeadlineRace.
 #[test]
 fn deadlines_set_by_many_while_others_read_and_write_lose_no_byte() {
-    const BYTES: usize = 20_000;
+    const BYTES: usize = 5_000;
     let (one, two) = tcp_pair();
     let stop = Arc::new(AtomicBool::new(false));
     let start = Arc::new(Barrier::new(5));

@@ -1,6 +1,12 @@
 //! The calls that move bytes, in a form that tests can use without `unsafe`,
 //! and what those tests need around them.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that is out of range has failed"
+)]
+
 use super::*;
 use std::process::Command;
 use std::ptr;
