@@ -805,3 +805,75 @@ pub fn run_program(program: &std::path::Path, args: &[&str]) -> String {
     told
 }
 pub mod calls;
+/// A socketpair(2) that the library does not know, close-on-exec.
+pub fn plain_pair(sotype: c_int) -> (c_int, c_int) {
+    let mut fds = [-1; 2];
+    let sotype = sotype | libc::SOCK_CLOEXEC;
+    // SAFETY: there is room for two.
+    let code = unsafe { libc::socketpair(libc::AF_UNIX, sotype, 0, fds.as_mut_ptr()) };
+    assert_eq!(code, 0);
+    (fds[0], fds[1])
+}
+
+/// close(2), behind the library's back.
+pub fn plain_close(fd: c_int) {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::close(fd) }, 0);
+}
+
+/// send(2) of all of `bytes`, past the library.
+pub fn plain_send(fd: c_int, bytes: &[u8]) {
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    assert_eq!(n, bytes.len() as isize);
+}
+
+/// What recv(2) finds without waiting, past the library. `None`: nothing is
+/// there, and the stream has not ended.
+pub fn plain_recv(fd: c_int) -> Option<Vec<u8>> {
+    let mut buf = [0; 4096];
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), libc::MSG_DONTWAIT) };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    match usize::try_from(n) {
+        Ok(n) => Some(buf.iter().take(n).copied().collect()),
+        Err(_) if errno == Some(libc::EAGAIN) => None,
+        Err(_) => panic!("recv: {errno:?}"),
+    }
+}
+
+/// Whether a number is open.
+pub fn is_open(fd: c_int) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// netfd_attach().
+pub fn attach(fd: c_int) -> c_int {
+    // SAFETY: no pointers.
+    unsafe { netfd_attach(fd) }
+}
+
+/// netfd_detach().
+pub fn detach(fd: c_int) -> c_int {
+    // SAFETY: no pointers.
+    unsafe { netfd_detach(fd) }
+}
+
+/// netfd_wait().
+pub fn wait(fd: c_int, events: c_int, deadline: i64) -> c_int {
+    // SAFETY: no pointers.
+    unsafe { netfd_wait(fd, events, deadline) }
+}
+
+/// netfd_set_deadline().
+pub fn set_deadline(fd: c_int, t: i64) -> c_int {
+    // SAFETY: no pointers.
+    unsafe { netfd_set_deadline(fd, t) }
+}
+
+/// netfd_set_read_deadline().
+pub fn set_read_deadline(fd: c_int, t: i64) -> c_int {
+    // SAFETY: no pointers.
+    unsafe { netfd_set_read_deadline(fd, t) }
+}
