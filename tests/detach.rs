@@ -16,21 +16,6 @@ use std::thread;
 const CLOSED: ssize_t = NETFD_ECLOSED as ssize_t;
 const BADF: c_int = -libc::EBADF;
 
-fn attach(fd: c_int) -> c_int {
-    // SAFETY: no pointers.
-    unsafe { netfd_attach(fd) }
-}
-
-fn detach(fd: c_int) -> c_int {
-    // SAFETY: no pointers.
-    unsafe { netfd_detach(fd) }
-}
-
-fn set_read_deadline(fd: c_int, t: i64) {
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { netfd_set_read_deadline(fd, t) }, 0);
-}
-
 fn read_some(fd: c_int) -> ssize_t {
     read(fd, &mut [0; 16])
 }
@@ -84,8 +69,7 @@ fn detach_evicts_everyone_inside() {
     let writers: Vec<_> = (0..3)
         .map(|_| spawn(move || write(fd, &[0; 1 << 20])))
         .collect();
-    // SAFETY: no pointers.
-    let waiter = spawn(move || unsafe { netfd_wait(fd, NETFD_READABLE, 0) });
+    let waiter = spawn(move || wait(fd, NETFD_READABLE, 0));
     await_parked(fd, 7);
     assert_eq!(detach(fd), fd);
     for caller in readers.into_iter().chain(writers) {
@@ -130,7 +114,7 @@ fn detach_after_destroy_gets_eclosed() {
 #[test]
 fn what_was_detached_can_be_attached_again() {
     let (fd, peer) = unix_pair(libc::SOCK_STREAM);
-    set_read_deadline(fd, -1);
+    assert_eq!(set_read_deadline(fd, -1), 0);
     assert_eq!(detach(fd), fd);
     assert_eq!(attach(fd), fd);
     assert_eq!(write(peer, b"anew"), 4);
@@ -223,8 +207,7 @@ fn attaching_twice_evicts_those_inside() {
 #[test]
 fn attaching_twice_resets_deadlines() {
     let (fd, peer) = unix_pair(libc::SOCK_STREAM);
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { netfd_set_deadline(fd, -1) }, 0);
+    assert_eq!(set_deadline(fd, -1), 0);
     assert_eq!(attach(fd), fd);
     assert_eq!(write(fd, b"out"), 3);
     assert_eq!(write(peer, b"in"), 2);
@@ -306,7 +289,7 @@ fn two_numbers_of_one_socket_are_two_descriptors() {
     // SAFETY: no pointers.
     let copy = unsafe { libc::dup(fd) };
     assert_eq!(attach(copy), copy);
-    set_read_deadline(copy, -1);
+    assert_eq!(set_read_deadline(copy, -1), 0);
     assert_eq!(read_some(copy), NETFD_EDEADLINE as ssize_t);
     let reader = spawn(move || read_some(fd));
     await_parked(fd, 1);
