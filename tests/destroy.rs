@@ -26,6 +26,11 @@ fn told(fd: c_int, n: usize, call: fn(c_int) -> ssize_t) -> Vec<ssize_t> {
     callers.into_iter().map(Task::join).collect()
 }
 
+/// Destroys what the test needs no more.
+fn end(fd: c_int) {
+    assert_eq!(destroy(fd), 0);
+}
+
 fn read_some(fd: c_int) -> ssize_t {
     read(fd, &mut [0; 16])
 }
@@ -49,23 +54,6 @@ fn receive(fd: c_int) -> ssize_t {
     unsafe { netfd_recvfrom(fd, buf.as_mut_ptr().cast(), 16, 0, null_mut(), null_mut()) }
 }
 
-/// A listener that has a queue for one, and a client in it: whoever connects
-/// next waits.
-fn full_listener() -> (c_int, Addr, c_int) {
-    let at = Addr::parse("tcp", "127.0.0.1:0");
-    let fd = socket(libc::AF_INET, libc::SOCK_STREAM);
-    // SAFETY: the address is as long as said.
-    let code = unsafe { netfd_listen_stream(fd, at.ptr(), at.len, 1) };
-    assert_eq!(code, 0, "{}", error_text());
-    // listen(2)'s own 0, which netfd_listen_stream takes for the default.
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::listen(fd, 0) }, 0);
-    let at = local_addr(fd);
-    let first = socket(libc::AF_INET, libc::SOCK_STREAM);
-    assert_eq!(connect(first, &at), 0, "{}", error_text());
-    (fd, at, first)
-}
-
 #[test]
 fn destroy_wakes_a_parked_reader() {
     let (fd, peer) = tcp_pair();
@@ -81,32 +69,26 @@ fn destroy_wakes_a_parked_acceptor() {
 
 #[test]
 fn destroy_wakes_a_parked_connecter() {
-    let (listener, at, first) = full_listener();
+    let (listener, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let fd = socket(libc::AF_INET, libc::SOCK_STREAM);
     let caller = spawn(move || connect(fd, &at));
     await_parked(fd, 1);
     assert_eq!(destroy(fd), 0);
     assert_eq!(caller.join(), NETFD_ECLOSED);
-    destroy(first);
-    destroy(listener);
+    clients.into_iter().chain([listener]).for_each(end);
 }
 
 #[test]
 fn destroy_wakes_a_connecter_that_waits_for_a_unix_backlog() {
     let name = abstract_name("destroy-backlog");
-    let (listener, at) = listener_at("unix", &name);
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::listen(listener, 0) }, 0);
-    let first = socket(libc::AF_UNIX, libc::SOCK_STREAM);
-    assert_eq!(connect(first, &at), 0, "{}", error_text());
+    let (listener, at, clients) = full_listener("unix", &name);
     let fd = socket(libc::AF_UNIX, libc::SOCK_STREAM);
     let caller = spawn(move || connect(fd, &at));
     // Between two attempts it is not parked, so the poll for it may miss it.
     await_that("the connecter pauses", || !parked_lines(fd).is_empty());
     assert_eq!(destroy(fd), 0);
     assert_eq!(caller.join(), NETFD_ECLOSED);
-    destroy(first);
-    destroy(listener);
+    clients.into_iter().chain([listener]).for_each(end);
 }
 
 #[test]
@@ -538,20 +520,22 @@ fn destroy_of_a_listener_resets_those_who_queue() {
 
 #[test]
 fn destroy_of_a_connecting_socket_ends_the_attempt() {
-    let (listener, at, first) = full_listener();
+    let (listener, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let fd = socket(libc::AF_INET, libc::SOCK_STREAM);
     let caller = spawn(move || connect(fd, &at));
     await_parked(fd, 1);
     assert_eq!(destroy(fd), 0);
     assert_eq!(caller.join(), NETFD_ECLOSED);
-    // There is room now, and nobody comes: of the two one is the first.
-    let conn = accept(listener);
-    assert!(conn >= 0, "{}", error_text());
-    set_read_deadline(listener, after(100 * MS));
-    assert_eq!(accept(listener), NETFD_EDEADLINE);
-    for fd in [conn, first, listener] {
-        destroy(fd);
+    // There is room now, and nobody comes but those who had connected.
+    for client in clients {
+        let conn = accept(listener);
+        assert!(conn >= 0, "{}", error_text());
+        destroy(conn);
+        destroy(client);
     }
+    assert_eq!(set_read_deadline(listener, after(100 * MS)), 0);
+    assert_eq!(accept(listener), NETFD_EDEADLINE);
+    destroy(listener);
 }
 
 #[test]

@@ -20,18 +20,6 @@ fn read_some(fd: c_int) -> ssize_t {
     read(fd, &mut [0; 16])
 }
 
-/// The flags of the open description, and of the number.
-fn flags(fd: c_int) -> (bool, bool) {
-    // SAFETY: no pointers.
-    let description = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    // SAFETY: no pointers.
-    let number = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    (
-        description & libc::O_NONBLOCK != 0,
-        number & libc::FD_CLOEXEC != 0,
-    )
-}
-
 /// A socketpair(2) that blocks, and is not close-on-exec.
 fn bare_pair() -> (c_int, c_int) {
     let (fd, peer) = plain_pair(libc::SOCK_STREAM);

@@ -347,16 +347,7 @@ fn the_turn_is_free_when_its_holder_has_left_by_deadline() {
 /// One connects and waits for its turn to end, `end`s by a limit of its own,
 /// and the next one in the queue has the turn.
 fn holder_leaves(limit: (i64, Token), end: impl FnOnce(), code: c_int) {
-    let listener = socket(libc::AF_INET, libc::SOCK_STREAM);
-    let at = Addr::parse("tcp", "127.0.0.1:0");
-    // SAFETY: the address is as long as said.
-    let listens = unsafe { netfd_listen_stream(listener, at.ptr(), at.len, 1) };
-    assert_eq!(listens, 0);
-    // SAFETY: no pointers.
-    assert_eq!(unsafe { libc::listen(listener, 0) }, 0);
-    let at = local_addr(listener);
-    let first = socket(libc::AF_INET, libc::SOCK_STREAM);
-    assert_eq!(connect(first, &at), 0);
+    let (listener, at, clients) = full_listener("tcp", "127.0.0.1:0");
     // The backlog is full: the holder waits, and one queues behind it.
     let fd = socket(libc::AF_INET, libc::SOCK_STREAM);
     let holder = spawn(move || {
@@ -373,8 +364,9 @@ fn holder_leaves(limit: (i64, Token), end: impl FnOnce(), code: c_int) {
     });
     destroy(fd);
     assert_eq!(next.join(), NETFD_ECLOSED);
-    destroy(first);
-    destroy(listener);
+    for fd in clients.into_iter().chain([listener]) {
+        destroy(fd);
+    }
 }
 
 #[test]
@@ -565,8 +557,8 @@ fn a_hundred_acceptors_are_no_herd() {
             drop(client);
         }
         let switches = voluntary_switches() - before;
-        println!("{switches} voluntary switches for {CONNECTIONS} connections");
         assert!(switches < 3 * CONNECTIONS as u64, "{switches}");
+        println!("{switches} voluntary switches for {CONNECTIONS} connections");
         assert_eq!(destroy(fd), 0);
         for acceptor in acceptors {
             assert_eq!(acceptor.join(), NETFD_ECLOSED);
