@@ -1,0 +1,96 @@
+# Runs the examples that the Makefile has built, and says what happened.
+# Ends with 0 if all went well, and leaves nothing running.
+set -eu
+cd "$(dirname "$0")"
+PATH=$PWD/build:$PATH
+python=${PYTHON:-python3}
+tmp=$(mktemp -d)
+server=
+
+cleanup() {
+    if [ -n "$server" ]; then
+        kill "$server" 2>/dev/null && wait "$server" || true
+    fi
+    rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() {
+    printf '\n== %s\n' "$*"
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+ask() {
+    curl -q --noproxy '*' -sS -m 10 "$@"
+}
+
+# begin COMMAND...: starts a server and reads from its first line where it
+# listens: $port. A server that hangs is ended after a minute.
+begin() {
+    rm -f "$tmp/out"
+    mkfifo "$tmp/out"
+    timeout 60 "$@" >"$tmp/out" &
+    server=$!
+    exec 3<"$tmp/out"
+    read -r line <&3
+    echo "$line"
+    port=${line##*:}
+}
+
+# end: stops the server as Ctrl-C does; it has to end with 0.
+end() {
+    kill -INT "$server"
+    cat <&3
+    exec 3<&-
+    wait "$server"
+    server=
+    echo "(ended with 0)"
+}
+
+say "Echo: a server in C, with a client in C and one in Python"
+begin echo_server
+timeout 30 echo_client "$port"
+if has "$python"; then
+    timeout 30 "$python" python_echo.py client "$port"
+else
+    echo "($python is not installed: no Python client)"
+fi
+end
+
+if has "$python"; then
+    say "Echo: a server in Python, with a client in C"
+    begin "$python" python_echo.py server
+    timeout 30 echo_client "$port" 20 50
+    end
+fi
+
+say "HTTP: the second request goes over the first one's connection"
+begin http_hello
+if has curl; then
+    url=http://127.0.0.1:$port
+    ask -i -w '(connections made for it: %{num_connects})\n\n' "$url/" "$url/"
+    ask -I "$url/"
+    code=$(ask -o /dev/null -w '%{http_code}' "$url/nothing")
+    echo "GET /nothing: $code"
+    [ "$code" = 404 ]
+else
+    echo "(curl is not installed: nobody asks)"
+fi
+end
+
+say "Evict: blocked calls whose descriptor is destroyed"
+timeout 30 evict
+
+say "Deadlines"
+timeout 30 deadline
+
+say "Echo over unix sockets"
+timeout 30 unix_echo
+
+say "All went well"

@@ -1,0 +1,986 @@
+//! The C examples: that every compiler takes them as C99 and as C++11 without
+//! a warning, and that each does what the comment on its top says. What HTTP
+//! asks of `http_hello` is RFC 9112.
+//!
+//! A test whose tool is not installed says so and passes.
+
+mod common;
+
+use common::{GUARD, await_that, destroy, shared_library, spawn};
+use libc::c_int;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+
+const EXAMPLES: [&str; 6] = [
+    "echo_server",
+    "echo_client",
+    "http_hello",
+    "evict",
+    "deadline",
+    "unix_echo",
+];
+
+/// A compiler, and the language that it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Compiler {
+    name: &'static str,
+    language: &'static [&'static str],
+}
+
+const C: &[&str] = &["-std=c99"];
+const CPP: &[&str] = &["-x", "c++", "-std=c++11"];
+const C99: Compiler = compiler("gcc", C);
+const CPP11: Compiler = compiler("g++", CPP);
+const CLANG_C99: Compiler = compiler("clang", C);
+const CLANG_CPP11: Compiler = compiler("clang++", CPP);
+
+const fn compiler(name: &'static str, language: &'static [&'static str]) -> Compiler {
+    Compiler { name, language }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("c_examples")
+}
+
+fn python_echo() -> PathBuf {
+    folder().join("python_echo.py")
+}
+
+/// Where this file's tests build.
+fn build() -> PathBuf {
+    let build = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c_examples");
+    fs::create_dir_all(&build).expect("the target folder is writable");
+    build
+}
+
+/// A folder that holds the fresh library under the names that the linker and
+/// the loader look for.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let library = build().join("lib");
+        let _ = fs::remove_dir_all(&library);
+        fs::create_dir(&library).expect("it is ours");
+        for name in ["libnetfd.so", env!("NETFD_SONAME")] {
+            symlink(shared_library(), library.join(name)).expect("the folder is new");
+        }
+        library
+    })
+}
+
+/// Whether a tool is missing, which is said.
+fn is_missing(tool: &str) -> bool {
+    let result = Command::new(tool).arg("--version").output();
+    let missing = result.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if missing {
+        println!("skipped: {tool} is not installed");
+    }
+    missing
+}
+
+/// The compiler's command for an example, as strict as it goes.
+fn compile(compiler: Compiler, example: &str) -> Command {
+    let mut command = command(compiler.name);
+    command
+        .args(compiler.language)
+        .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2", "-g"])
+        .args(["-pthread", "-I"])
+        .arg(folder().join("../include"))
+        .arg(folder().join(example).with_extension("c"));
+    command
+}
+
+/// An example's program, which each test run compiles once.
+fn program(compiler: Compiler, example: &'static str) -> Command {
+    type Key = (Compiler, &'static str);
+    static BUILT: Mutex<BTreeMap<Key, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let program = built.entry((compiler, example)).or_insert_with(|| {
+        let program = build().join(format!("{example}-{}", compiler.name));
+        let rpath = format!("-Wl,-rpath,{}", library().display());
+        let mut command = compile(compiler, example);
+        command.args(["-x", "none", "-lnetfd", &rpath, "-L"]);
+        command.arg(library()).arg("-o").arg(&program);
+        Running::start(&mut command).succeeds();
+        program
+    });
+    command(&*program)
+}
+
+/// A command that finds the library by its rpath or not at all: cargo's
+/// LD_LIBRARY_PATH may name another copy.
+fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+/// A program that runs, and does not outlive its test.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+/// What became of one.
+struct Ended {
+    status: ExitStatus,
+    out: String,
+    err: String,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let out = BufReader::new(child.stdout.take().expect("it is a pipe"));
+        let mut err = child.stderr.take().expect("it is a pipe");
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = out.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(send.send(line)));
+        });
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = err.read_to_string(&mut text);
+            text
+        });
+        Self {
+            child,
+            lines,
+            errors: Some(errors),
+        }
+    }
+
+    /// The port in the line "NAME: listening on 127.0.0.1:PORT".
+    fn port(&self) -> u16 {
+        let line = self.lines.recv_timeout(GUARD * VALGRIND);
+        let line = line.expect("a server says where it listens");
+        assert!(line.contains(": listening on 127.0.0.1:"), "{line}");
+        let port = line.rsplit(':').next().expect("it has a colon");
+        port.parse().expect("a port is a number")
+    }
+
+    fn signal(&self, number: i32) {
+        let pid = self.child.id() as libc::pid_t;
+        // SAFETY: no pointers; the child is not waited for yet.
+        assert_eq!(unsafe { libc::kill(pid, number) }, 0);
+    }
+
+    /// How many threads it has.
+    fn threads(&self) -> usize {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        fs::read_dir(tasks).expect("it runs").count()
+    }
+
+    /// Waits until it has ended.
+    fn ends(mut self) -> Ended {
+        let mut out = String::new();
+        loop {
+            match self.lines.recv_timeout(GUARD * VALGRIND) {
+                Ok(line) => out.push_str(&(line + "\n")),
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {out}"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let errors = self.errors.take().expect("it is joined once");
+        Ended {
+            err: errors.join().expect("it did not panic"),
+            status: self.child.wait().expect("it is our child"),
+            out,
+        }
+    }
+
+    /// Waits until it has ended, with 0; returns what it wrote.
+    fn succeeds(self) -> Ended {
+        let ended = self.ends();
+        assert!(
+            ended.status.success(),
+            "{}: {}{}",
+            ended.status,
+            ended.out,
+            ended.err
+        );
+        ended
+    }
+
+    /// Interrupts it as Ctrl-C does; it ends with 0.
+    fn stops(self) -> Ended {
+        self.signal(libc::SIGINT);
+        self.succeeds()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// By how much a program may be slower under valgrind.
+const VALGRIND: u32 = 6;
+
+/// The same command under valgrind, which ends with 9 where it finds a fault.
+fn under_valgrind(program: &Command) -> Command {
+    let mut valgrind = command("valgrind");
+    valgrind
+        .args([
+            "-q",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--track-fds=yes",
+        ])
+        .arg(program.get_program());
+    valgrind
+}
+
+/// Fails if valgrind told of descriptors that a program left open, other than
+/// the eventfds that last as long as the process: its first thread's, and one
+/// for each token that is not freed.
+fn assert_no_descriptors_leaked(ended: &Ended, tokens: usize) {
+    let reports = ended.err.split("Open ").skip(1);
+    let (events, others): (Vec<&str>, Vec<&str>) = reports
+        .filter(|report| !report.contains("<inherited from parent>"))
+        .partition(|report| report.contains(" eventfd "));
+    assert_eq!(others, [""; 0]);
+    assert!(events.len() <= 1 + tokens, "{events:?}");
+}
+
+/// A client that checks what comes.
+struct Client(BufReader<TcpStream>);
+
+/// An answer of HTTP.
+struct Answer {
+    status: String,
+    fields: String,
+    body: String,
+}
+
+impl Client {
+    fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        stream.set_nodelay(true).expect("it is TCP");
+        let limit = Some(GUARD);
+        stream.set_read_timeout(limit).expect("it is not zero");
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, text: &str) {
+        let sent = self.0.get_mut().write_all(text.as_bytes());
+        sent.expect("the server reads");
+    }
+
+    fn echoes(&mut self, text: &str) {
+        self.send(text);
+        let mut back = vec![0; text.len()];
+        self.0.read_exact(&mut back).expect("it comes back");
+        assert_eq!(back, text.as_bytes());
+    }
+
+    /// The answer to a request.
+    fn answer(&mut self) -> Answer {
+        let mut answer = self.answer_to_head();
+        let length = answer.fields.lines().find_map(|line| {
+            let length = line.strip_prefix("Content-Length: ")?;
+            length.parse().ok()
+        });
+        let mut body = vec![0; length.expect("it has a length")];
+        self.0.read_exact(&mut body).expect("the body comes");
+        answer.body = String::from_utf8(body).expect("it is text");
+        answer
+    }
+
+    /// The answer to HEAD, which has no body.
+    fn answer_to_head(&mut self) -> Answer {
+        let mut lines = self.0.by_ref().lines().map(|line| line.expect("it comes"));
+        let status = lines.next().expect("an answer comes");
+        let fields = lines.take_while(|line| !line.is_empty());
+        Answer {
+            status,
+            fields: fields.map(|line| line + "\n").collect(),
+            body: String::new(),
+        }
+    }
+
+    /// What is asked, answered.
+    fn ask(&mut self, request: &str) -> Answer {
+        self.send(request);
+        self.answer()
+    }
+
+    /// Waits for the end of the stream, with nothing before it.
+    fn is_hung_up_on(&mut self) {
+        let mut rest = String::new();
+        let read = self.0.read_to_string(&mut rest);
+        read.expect("it ends, and is not reset");
+        assert_eq!(rest, "");
+    }
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK";
+const HELLO: &str = "Hello, world!\n";
+
+/// An HTTP server with so many threads, and its port.
+fn http_hello(threads: &str) -> (Running, u16) {
+    let server = Running::start(program(C99, "http_hello").args(["0", threads]));
+    let port = server.port();
+    (server, port)
+}
+
+fn echo_server() -> (Running, u16) {
+    let server = Running::start(&mut program(C99, "echo_server"));
+    let port = server.port();
+    (server, port)
+}
+
+/// The echo client over 20 connections.
+fn echo_client(compiler: Compiler, port: u16) -> Running {
+    let mut client = program(compiler, "echo_client");
+    Running::start(client.args([&port.to_string(), "20", "20"]))
+}
+
+/// A port at which nobody listens, and the socket that keeps it so.
+fn unused_port() -> (c_int, u16) {
+    let at = common::Addr::parse("tcp", "127.0.0.1:0");
+    let fd = common::socket(libc::AF_INET, libc::SOCK_STREAM);
+    let on: [c_int; 1] = [1]; // a server may listen there all the same
+    let (option, len) = (libc::SO_REUSEADDR, 4);
+    // SAFETY: the option is as long as said.
+    let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, on.as_ptr().cast(), len) };
+    assert_eq!(set, 0);
+    // SAFETY: the address is as long as said.
+    assert_eq!(unsafe { libc::bind(fd, at.ptr(), at.len) }, 0);
+    (fd, common::local_addr(fd).port())
+}
+
+fn python(arguments: &[&str]) -> Running {
+    let mut python = command("python3");
+    python.arg(python_echo()).args(arguments);
+    python.env("NETFD_LIBRARY", library().join("libnetfd.so"));
+    Running::start(&mut python)
+}
+
+// The sources.
+
+fn takes_every_example(compiler: Compiler) {
+    if is_missing(compiler.name) {
+        return;
+    }
+    for example in EXAMPLES {
+        let object = build().join(format!("{example}-{}.o", compiler.name));
+        let mut command = compile(compiler, example);
+        Running::start(command.arg("-c").arg("-o").arg(object)).succeeds();
+    }
+}
+
+#[test]
+fn gcc_takes_every_example_as_c99() {
+    takes_every_example(C99);
+}
+
+#[test]
+fn gcc_takes_every_example_as_cpp11() {
+    takes_every_example(CPP11);
+}
+
+#[test]
+fn clang_takes_every_example_as_c99() {
+    takes_every_example(CLANG_C99);
+}
+
+#[test]
+fn clang_takes_every_example_as_cpp11() {
+    takes_every_example(CLANG_CPP11);
+}
+
+#[test]
+fn every_example_is_tested_and_in_the_makefile() {
+    let files = fs::read_dir(folder()).expect("c_examples is there");
+    let mut names: Vec<String> = files
+        .map(|file| file.expect("it is listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    let mut tested = EXAMPLES.to_vec();
+    tested.sort_unstable();
+    assert_eq!(names, tested);
+    let makefile = fs::read_to_string(folder().join("Makefile")).expect("it is there");
+    assert!(makefile.contains(&format!("EXAMPLES = {}\n", EXAMPLES.join(" "))));
+}
+
+#[test]
+fn every_example_includes_the_library_s_header_first() {
+    for example in EXAMPLES {
+        let source = folder().join(example).with_extension("c");
+        let source = fs::read_to_string(source).expect("it is there");
+        let first = source.lines().find(|line| line.starts_with("#include"));
+        assert_eq!(first, Some("#include \"netfd.h\""), "{example}");
+    }
+}
+
+// The echo server and its client.
+
+fn echo_server_serves_echo_client(compiler: Compiler) {
+    let server = Running::start(&mut program(compiler, "echo_server"));
+    let client = echo_client(compiler, server.port()).succeeds();
+    assert!(client.out.contains("every byte checked"), "{}", client.out);
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+}
+
+#[test]
+fn echo_server_serves_echo_client_as_c99() {
+    echo_server_serves_echo_client(C99);
+}
+
+#[test]
+fn echo_server_serves_echo_client_as_cpp11() {
+    echo_server_serves_echo_client(CPP11);
+}
+
+#[test]
+fn echo_server_ends_with_0_on_sigint_and_hangs_up_on_clients() {
+    let (server, port) = echo_server();
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(port)).collect();
+    clients.iter_mut().for_each(|client| client.echoes("hello"));
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    clients.iter_mut().for_each(Client::is_hung_up_on);
+}
+
+#[test]
+fn echo_server_ends_with_0_on_sigterm() {
+    let (server, _) = echo_server();
+    server.signal(libc::SIGTERM);
+    server.succeeds();
+}
+
+#[test]
+fn echo_server_listens_on_the_port_that_it_is_given() {
+    let (holder, port) = unused_port();
+    let mut command = program(C99, "echo_server");
+    let server = Running::start(command.arg(port.to_string()));
+    assert_eq!(server.port(), port);
+    server.stops();
+    destroy(holder);
+}
+
+#[test]
+fn echo_server_hangs_up_on_a_client_that_is_silent_for_too_long() {
+    let server = Running::start(program(C99, "echo_server").args(["0", "1"]));
+    let mut client = Client::connect(server.port());
+    client.echoes("hello");
+    client.is_hung_up_on();
+    let server = server.stops();
+    assert!(server.err.contains("i/o timeout"), "{}", server.err);
+}
+
+#[test]
+fn echo_server_outlives_a_lack_of_descriptors() {
+    let echo_server = program(C99, "echo_server");
+    let mut limited = command("sh");
+    limited.args(["-c", "ulimit -n 12 && exec \"$0\""]);
+    let server = Running::start(limited.arg(echo_server.get_program()));
+    let port = server.port();
+    let clients: Vec<Client> = (0..30).map(|_| Client::connect(port)).collect();
+    for mut client in clients {
+        client.echoes("one after the other"); // and each makes room for one
+    }
+    let server = server.stops();
+    assert!(
+        server.err.contains("accept4: too many open files"),
+        "{}",
+        server.err
+    );
+}
+
+#[test]
+fn echo_server_says_why_it_cannot_listen() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let port = taken.local_addr().expect("it is bound").port();
+    let mut command = program(C99, "echo_server");
+    let server = Running::start(command.arg(port.to_string())).ends();
+    assert_eq!(server.status.code(), Some(1));
+    let why = format!("listen tcp 127.0.0.1:{port}: bind: address already in use");
+    assert_eq!(server.err.trim_end(), why);
+}
+
+#[test]
+fn echo_client_says_why_it_cannot_connect() {
+    let (holder, port) = unused_port();
+    let client = echo_client(C99, port).ends();
+    assert_eq!(client.status.code(), Some(1));
+    assert!(client.err.contains("dial tcp 127.0.0.1:"), "{}", client.err);
+    let why = format!("127.0.0.1:{port}: connect: connection refused");
+    assert!(client.err.contains(&why), "{}", client.err);
+    destroy(holder);
+}
+
+/// A server for one client of one round, which sends it what `change` makes
+/// of its message.
+fn echo_client_against(change: fn(Vec<u8>) -> Vec<u8>) -> Ended {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let server = spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the client connects");
+        let mut message = vec![0; 64];
+        stream.read_exact(&mut message).expect("it sends");
+        stream.write_all(&change(message)).expect("it reads");
+    });
+    let mut client = program(C99, "echo_client");
+    let client = Running::start(client.args([&port.to_string(), "1", "1"])).ends();
+    server.join();
+    client
+}
+
+#[test]
+fn echo_client_sees_a_wrong_byte() {
+    let client = echo_client_against(|mut message| {
+        message[63] ^= 1;
+        message
+    });
+    assert_eq!(client.status.code(), Some(1));
+    assert_eq!(client.err, "a wrong byte came back\n");
+}
+
+#[test]
+fn echo_client_sees_a_missing_byte() {
+    let client = echo_client_against(|mut message| {
+        message.pop();
+        message
+    });
+    assert_eq!(client.status.code(), Some(1));
+    assert_eq!(client.err, "the other end hung up\n");
+}
+
+#[test]
+fn echo_client_sees_a_byte_too_many() {
+    let client = echo_client_against(|mut message| {
+        message.push(b'!');
+        message
+    });
+    assert_eq!(client.status.code(), Some(1));
+    assert_eq!(client.err, "a byte too many came back\n");
+}
+
+// The HTTP server.
+
+#[test]
+fn http_hello_answers_many_requests_on_one_connection() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    for _ in 0..100 {
+        let answer = client.ask(GET);
+        assert_eq!(answer.status, OK);
+        assert!(answer.fields.contains("Connection: keep-alive\n"));
+        assert_eq!(answer.body, HELLO);
+    }
+    server.stops();
+}
+
+#[test]
+fn http_hello_answers_pipelined_requests_in_their_order() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    let last = "GET /last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    client.send(&(GET.repeat(40) + HEAD + GET + last));
+    for _ in 0..40 {
+        assert_eq!(client.answer().body, HELLO);
+    }
+    assert_eq!(client.answer_to_head().status, OK);
+    assert_eq!(client.answer().body, HELLO);
+    assert_eq!(client.answer().status, "HTTP/1.1 404 Not Found");
+    client.is_hung_up_on();
+    server.stops();
+}
+
+#[test]
+fn http_hello_takes_requests_in_pieces() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    for byte in GET.repeat(2).chars() {
+        client.send(&byte.to_string());
+        thread::yield_now();
+    }
+    assert_eq!(client.answer().body, HELLO);
+    assert_eq!(client.answer().body, HELLO);
+    server.stops();
+}
+
+#[test]
+fn http_hello_answers_head_as_get_without_the_body() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    client.send(HEAD);
+    let answer = client.answer_to_head();
+    assert_eq!(answer.status, OK);
+    assert!(answer.fields.contains("Content-Length: 14\n"));
+    assert_eq!(client.ask(GET).status, OK); // what follows is no body
+    server.stops();
+}
+
+#[test]
+fn http_hello_says_431_to_a_header_of_more_than_8_kib() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {}\r\n\r\n",
+        "c".repeat(100_000)
+    );
+    let answer = client.ask(&request);
+    assert_eq!(
+        answer.status,
+        "HTTP/1.1 431 Request Header Fields Too Large"
+    );
+    client.is_hung_up_on(); // in order, and not with a reset
+    server.stops();
+}
+
+#[test]
+fn http_hello_takes_a_header_of_just_8_kib() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    let field = "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: \r\n\r\n";
+    let request = field.replace(": \r", &format!(": {}\r", "c".repeat(8192 - field.len())));
+    assert_eq!(request.len(), 8192);
+    assert_eq!(client.ask(&request).status, OK);
+    assert_eq!(client.ask(GET).status, OK);
+    server.stops();
+}
+
+#[test]
+fn http_hello_says_404_and_goes_on() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    let answer = client.ask("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(answer.status, "HTTP/1.1 404 Not Found");
+    assert_eq!(client.ask(GET).status, OK);
+    server.stops();
+}
+
+#[test]
+fn http_hello_says_405_and_takes_no_body_for_a_request() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    let length = GET.len();
+    let answer = client.ask(&format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{GET}"
+    ));
+    assert_eq!(answer.status, "HTTP/1.1 405 Method Not Allowed");
+    assert!(answer.fields.contains("Allow: GET, HEAD\n"));
+    client.is_hung_up_on();
+    server.stops();
+}
+
+#[test]
+fn http_hello_answers_every_form_of_its_address() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    for target in ["/", "/?q=1", "http://localhost/", "http://localhost"] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost:localhost\r\n\r\n");
+        assert_eq!(client.ask(&request).status, OK, "{target}");
+    }
+    server.stops();
+}
+
+#[test]
+fn http_hello_says_400_to_what_is_no_request() {
+    let (server, port) = http_hello("2");
+    for request in [
+        "hello\r\n\r\n",
+        "GET /\r\n\r\n",
+        "GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+        "GET / HTTP/1.11\r\nHost: localhost\r\n\r\n",
+        "GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n", // no host
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nno field\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n folded: line\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: local\0host\r\n\r\n",
+    ] {
+        let mut client = Client::connect(port);
+        let answer = client.ask(request);
+        assert_eq!(answer.status, "HTTP/1.1 400 Bad Request", "{request:?}");
+        client.is_hung_up_on();
+    }
+    server.stops();
+}
+
+#[test]
+fn http_hello_hangs_up_on_a_client_of_http_1_0_unless_asked_not_to() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    let answer = client.ask("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
+    assert!(answer.fields.contains("Connection: keep-alive\n"));
+    let answer = client.ask("GET / HTTP/1.0\r\n\r\n");
+    assert!(answer.fields.contains("Connection: close\n"));
+    client.is_hung_up_on();
+    server.stops();
+}
+
+#[test]
+fn http_hello_passes_over_empty_lines_between_requests() {
+    let (server, port) = http_hello("2");
+    let mut client = Client::connect(port);
+    assert_eq!(client.ask(GET).status, OK);
+    assert_eq!(client.ask(&format!("\r\n{GET}")).status, OK);
+    server.stops();
+}
+
+#[test]
+fn http_hello_lets_clients_wait_that_are_more_than_its_threads() {
+    let (server, port) = http_hello("1");
+    let mut first = Client::connect(port);
+    assert_eq!(first.ask(GET).status, OK);
+    let mut second = Client::connect(port);
+    second.send(GET);
+    drop(first);
+    assert_eq!(second.answer().status, OK);
+    server.stops();
+}
+
+#[test]
+fn http_hello_ends_with_0_on_sigint_and_hangs_up_on_clients() {
+    let (server, port) = http_hello("8");
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(port)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(GET).status, OK);
+    }
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    clients.iter_mut().for_each(Client::is_hung_up_on);
+}
+
+#[test]
+fn http_hello_ends_with_0_on_sigterm() {
+    let (server, _) = http_hello("8");
+    server.signal(libc::SIGTERM);
+    server.succeeds();
+}
+
+#[test]
+fn http_hello_runs_as_cpp11() {
+    let server = Running::start(&mut program(CPP11, "http_hello"));
+    let mut client = Client::connect(server.port());
+    assert_eq!(client.ask(GET).body, HELLO);
+    server.stops();
+}
+
+#[test]
+fn curl_asks_http_hello_twice_over_one_connection() {
+    if is_missing("curl") {
+        return;
+    }
+    let (server, port) = http_hello("2");
+    let url = format!("http://127.0.0.1:{port}/");
+    let mut curl = command("curl");
+    curl.args([
+        "-q",
+        "-sS",
+        "--noproxy",
+        "*",
+        "-w",
+        "%{http_code} %{num_connects}\n",
+    ]);
+    let curl = Running::start(curl.args([&url, &url])).succeeds();
+    assert_eq!(curl.out, format!("{HELLO}200 1\n{HELLO}200 0\n"));
+    server.stops();
+}
+
+#[test]
+fn wrk_gets_no_errors_from_http_hello() {
+    if is_missing("wrk") {
+        return;
+    }
+    let server = Running::start(&mut program(C99, "http_hello"));
+    let url = format!("http://127.0.0.1:{}/", server.port());
+    let mut wrk = command("wrk");
+    let wrk = Running::start(wrk.args(["-t1", "-c100", "-d1s", &url])).succeeds();
+    assert!(wrk.out.contains("Requests/sec"), "{}", wrk.out);
+    assert!(!wrk.out.contains("errors"), "{}", wrk.out);
+    assert!(!wrk.out.contains("Non-2xx"), "{}", wrk.out);
+    server.stops();
+}
+
+// Those that end by themselves.
+
+fn evict_tells_each_blocked_call(compiler: Compiler) {
+    let evict = Running::start(&mut program(compiler, "evict")).succeeds();
+    for call in ["accept", "read", "connect"] {
+        let told = format!("{call} was told: use of closed network connection\n");
+        assert!(evict.out.contains(&told), "{}", evict.out);
+    }
+    assert!(evict.out.contains("no byte lost"), "{}", evict.out);
+}
+
+#[test]
+fn evict_tells_each_blocked_call_as_c99() {
+    evict_tells_each_blocked_call(C99);
+}
+
+#[test]
+fn evict_tells_each_blocked_call_as_cpp11() {
+    evict_tells_each_blocked_call(CPP11);
+}
+
+#[test]
+fn deadline_sees_go_s_rules_kept_as_c99() {
+    Running::start(&mut program(C99, "deadline")).succeeds();
+}
+
+#[test]
+fn deadline_sees_go_s_rules_kept_as_cpp11() {
+    Running::start(&mut program(CPP11, "deadline")).succeeds();
+}
+
+fn unix_echo_talks_by_path_and_by_abstract_name(compiler: Compiler) {
+    let echo = Running::start(&mut program(compiler, "unix_echo")).succeeds();
+    for place in ["/tmp/netfd-", "@netfd-"] {
+        let talked = format!("1000 messages and back over {place}");
+        assert!(echo.out.contains(&talked), "{}", echo.out);
+    }
+    assert_eq!(echo.out.matches("is this process").count(), 2);
+}
+
+#[test]
+fn unix_echo_talks_by_path_and_by_abstract_name_as_c99() {
+    unix_echo_talks_by_path_and_by_abstract_name(C99);
+}
+
+#[test]
+fn unix_echo_talks_by_path_and_by_abstract_name_as_cpp11() {
+    unix_echo_talks_by_path_and_by_abstract_name(CPP11);
+}
+
+// Under valgrind.
+
+fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
+    if is_missing("valgrind") {
+        return;
+    }
+    let mut valgrind = under_valgrind(&program(C99, example));
+    let ended = Running::start(valgrind.args(argument)).succeeds();
+    assert_no_descriptors_leaked(&ended, 0);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_evict() {
+    valgrind_finds_no_fault_in("evict", &["5"]); // it is slow
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_deadline() {
+    valgrind_finds_no_fault_in("deadline", &[]);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_unix_echo() {
+    valgrind_finds_no_fault_in("unix_echo", &[]);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_echo_server_and_echo_client() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let server = Running::start(&mut under_valgrind(&program(C99, "echo_server")));
+    let mut client = under_valgrind(&program(C99, "echo_client"));
+    client.args([&server.port().to_string(), "5", "5", "2"]);
+    let client = Running::start(&mut client).succeeds();
+    assert_no_descriptors_leaked(&client, 0);
+    // A thread that still lives at the end counts as memory lost.
+    await_that("the connections' threads are gone", || {
+        server.threads() == 1
+    });
+    assert_no_descriptors_leaked(&server.stops(), 1);
+}
+
+// Python.
+
+#[test]
+fn the_python_client_talks_to_the_c_server() {
+    if is_missing("python3") {
+        return;
+    }
+    let (server, port) = echo_server();
+    let client = python(&["client", &port.to_string(), "5", "20"]).succeeds();
+    assert!(client.out.contains("every byte checked"), "{}", client.out);
+    server.stops();
+}
+
+#[test]
+fn the_c_client_talks_to_the_python_server() {
+    if is_missing("python3") {
+        return;
+    }
+    let server = python(&["server"]);
+    echo_client(C99, server.port()).succeeds();
+    server.stops();
+}
+
+#[test]
+fn the_python_server_ends_with_0_on_ctrl_c_and_hangs_up_on_clients() {
+    if is_missing("python3") {
+        return;
+    }
+    let server = python(&["server"]);
+    let mut client = Client::connect(server.port());
+    client.echoes("hello");
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    assert_eq!(server.err, "");
+    client.is_hung_up_on();
+}
+
+#[test]
+fn the_python_example_takes_the_library_that_it_is_given() {
+    if is_missing("python3") {
+        return;
+    }
+    let mut wrong = command("python3");
+    wrong.env("NETFD_LIBRARY", "/nowhere/libnetfd.so");
+    let wrong = Running::start(wrong.arg(python_echo()).arg("server")).ends();
+    assert!(wrong.err.contains("/nowhere/libnetfd.so"), "{}", wrong.err);
+
+    let right = library().join("libnetfd.so");
+    let right = right.to_str().expect("it is text");
+    let mut given = command("python3");
+    given.env("NETFD_LIBRARY", "/nowhere/libnetfd.so");
+    given
+        .arg(python_echo())
+        .args(["--library", right, "server"]);
+    let server = Running::start(&mut given);
+    server.port();
+    server.stops();
+}
+
+#[test]
+fn the_python_client_says_why_it_cannot_connect() {
+    if is_missing("python3") {
+        return;
+    }
+    let (holder, port) = unused_port();
+    let client = python(&["client", &port.to_string()]).ends();
+    assert_eq!(client.status.code(), Some(1));
+    assert!(client.err.contains("dial tcp 127.0.0.1:"), "{}", client.err);
+    let why = format!("127.0.0.1:{port}: connect: connection refused");
+    assert!(client.err.contains(&why), "{}", client.err);
+    destroy(holder);
+}
