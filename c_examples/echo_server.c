@@ -60,6 +60,23 @@ static void *serve(void *arg)
     return NULL;
 }
 
+/* Gives a connection a thread, or hangs up where there is none to be had. */
+static void take(int fd)
+{
+    pthread_t thread;
+    int error;
+
+    count(+1);
+    error = pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd);
+    if (error == 0) {
+        pthread_detach(thread);
+    } else {
+        fprintf(stderr, "thread: %s\n", netfd_strerror(-error));
+        netfd_destroy(fd);
+        count(-1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct sigaction action;
@@ -76,10 +93,8 @@ int main(int argc, char **argv)
 
     listener = listen_on(argc > 1 ? argv[1] : "0", "echo_server");
     check(netfd_set_cancel(listener, stop));
-    while ((fd = accept_next(listener)) >= 0) {
-        count(+1);
-        pthread_detach(start(serve, (void *)(intptr_t)fd));
-    }
+    while ((fd = accept_next(listener)) >= 0)
+        take(fd);
     check(netfd_destroy(listener));
 
     printf("echo_server: stops when its connections have ended\n");

@@ -511,6 +511,24 @@ fn echo_server_outlives_a_lack_of_descriptors() {
 }
 
 #[test]
+fn echo_server_outlives_a_lack_of_threads() {
+    let echo_server = program(C99, "echo_server");
+    let mut limited = command("sh");
+    limited.args(["-c", "ulimit -s 8192 && ulimit -v 200000 && exec \"$0\""]);
+    let server = Running::start(limited.arg(echo_server.get_program()));
+    let port = server.port();
+    let mut clients: Vec<Client> = (0..60).map(|_| Client::connect(port)).collect();
+    clients[0].echoes("the first has a thread");
+    clients[59].is_hung_up_on();
+    drop(clients);
+    await_that("their threads are gone", || server.threads() == 1);
+    Client::connect(port).echoes("there is room again");
+    let server = server.stops();
+    let why = "thread: resource temporarily unavailable";
+    assert!(server.err.contains(why), "{}", server.err);
+}
+
+#[test]
 fn echo_server_says_why_it_cannot_listen() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
     let port = taken.local_addr().expect("it is bound").port();
