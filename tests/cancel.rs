@@ -342,7 +342,7 @@ fn a_token_freed_while_somebody_is_parked_on_it_does_not_end_the_call() {
 #[test]
 fn tokens_freed_in_any_order_leak_no_descriptor_and_inherit_nothing() {
     const ROUNDS: usize = 10_000;
-    if !alone("tokens_freed_in_any_order_leak_no_descriptor_and_inherit_nothing") {
+    if !by_itself("tokens_freed_in_any_order_leak_no_descriptor_and_inherit_nothing") {
         return;
     }
     let (one, two) = unix_pair(libc::SOCK_STREAM);
@@ -389,7 +389,7 @@ fn tokens_freed_in_any_order_leak_no_descriptor_and_inherit_nothing() {
 
 #[test]
 fn a_token_costs_no_descriptor_until_somebody_parks_on_it() {
-    if !alone("a_token_costs_no_descriptor_until_somebody_parks_on_it") {
+    if !by_itself("a_token_costs_no_descriptor_until_somebody_parks_on_it") {
         return;
     }
     let (one, two) = unix_pair(libc::SOCK_STREAM);
@@ -424,7 +424,7 @@ extern "C" fn fire_from_handler(_: c_int) {
 
 #[test]
 fn a_token_fires_from_a_signal_handler_while_calls_are_parked() {
-    if !alone("a_token_fires_from_a_signal_handler_while_calls_are_parked") {
+    if !by_itself("a_token_fires_from_a_signal_handler_while_calls_are_parked") {
         return;
     }
     let token = Token::new();
@@ -461,7 +461,7 @@ fn a_token_fires_from_a_signal_handler_while_calls_are_parked() {
 
 #[test]
 fn a_token_fires_in_the_very_thread_that_is_parked_on_it() {
-    if !alone("a_token_fires_in_the_very_thread_that_is_parked_on_it") {
+    if !by_itself("a_token_fires_in_the_very_thread_that_is_parked_on_it") {
         return;
     }
     let token = Token::new();

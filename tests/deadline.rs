@@ -512,7 +512,7 @@ fn setting_a_deadline_costs_no_system_call_while_nobody_is_parked() {
         println!("no strace here");
         return;
     }
-    if alone_under(name, &strace) {
+    if by_itself_under(name, &strace) {
         let (one, two) = tcp_pair();
         assert_eq!(read(two, &mut [0; 0]), 0);
         mark();

@@ -108,7 +108,7 @@ fn a_file_that_travels_comes_close_on_exec_and_as_it_is() {
 
 #[test]
 fn descriptors_beyond_the_room_are_closed_and_counted() {
-    if !alone("descriptors_beyond_the_room_are_closed_and_counted") {
+    if !by_itself("descriptors_beyond_the_room_are_closed_and_counted") {
         return;
     }
     let (one, two) = unix_pair(libc::SOCK_STREAM);
@@ -182,7 +182,7 @@ fn recv_fds_tells_the_end_of_the_stream() {
 
 #[test]
 fn one_message_carries_253_descriptors_and_not_254() {
-    if !alone("one_message_carries_253_descriptors_and_not_254") {
+    if !by_itself("one_message_carries_253_descriptors_and_not_254") {
         return;
     }
     let (one, two) = unix_pair(libc::SOCK_STREAM);
@@ -216,7 +216,7 @@ fn all_descriptors_come_beside_credentials() {
 
 #[test]
 fn a_thousand_rounds_leak_no_descriptor() {
-    if !alone("a_thousand_rounds_leak_no_descriptor") {
+    if !by_itself("a_thousand_rounds_leak_no_descriptor") {
         return;
     }
     let (one, two) = unix_pair(libc::SOCK_SEQPACKET);
@@ -242,7 +242,7 @@ fn a_thousand_rounds_leak_no_descriptor() {
 
 #[test]
 fn descriptors_that_read_does_not_take_are_not_leaked() {
-    if !alone("descriptors_that_read_does_not_take_are_not_leaked") {
+    if !by_itself("descriptors_that_read_does_not_take_are_not_leaked") {
         return;
     }
     let (one, two) = unix_pair(libc::SOCK_STREAM);

@@ -172,7 +172,7 @@ fn an_error_that_stopped_a_write_half_way_is_told_to_reads_too() {
 
 #[test]
 fn a_write_to_a_gone_peer_is_epipe_and_no_signal() {
-    if !alone("a_write_to_a_gone_peer_is_epipe_and_no_signal") {
+    if !by_itself("a_write_to_a_gone_peer_is_epipe_and_no_signal") {
         return;
     }
     // The test program ignores SIGPIPE as all of Rust's do: not here.

@@ -8,7 +8,6 @@
 )]
 
 use super::*;
-use std::process::Command;
 use std::ptr;
 
 /// What a call says of an errno.
@@ -27,34 +26,10 @@ pub fn now() -> i64 {
     unsafe { netfd_now() }
 }
 
-/// netfd_after().
-pub fn after(ns: i64) -> i64 {
-    // SAFETY: no pointers.
-    unsafe { netfd_after(ns) }
-}
-
-/// netfd_set_deadline().
-pub fn set_deadline(fd: c_int, t: i64) -> c_int {
-    // SAFETY: no pointers.
-    unsafe { netfd_set_deadline(fd, t) }
-}
-
-/// netfd_set_read_deadline().
-pub fn set_read_deadline(fd: c_int, t: i64) -> c_int {
-    // SAFETY: no pointers.
-    unsafe { netfd_set_read_deadline(fd, t) }
-}
-
 /// netfd_set_write_deadline().
 pub fn set_write_deadline(fd: c_int, t: i64) -> c_int {
     // SAFETY: no pointers.
     unsafe { netfd_set_write_deadline(fd, t) }
-}
-
-/// netfd_wait().
-pub fn wait(fd: c_int, events: c_int, deadline: i64) -> c_int {
-    // SAFETY: no pointers.
-    unsafe { netfd_wait(fd, events, deadline) }
 }
 
 /// netfd_shutdown().
@@ -130,20 +105,6 @@ pub fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) {
 pub fn fcntl(fd: c_int, command: c_int) -> c_int {
     // SAFETY: no pointers.
     unsafe { libc::fcntl(fd, command) }
-}
-
-/// Closes a TCP connection so that the peer hears of a reset.
-pub fn reset(fd: c_int) {
-    let now = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    let len = size_of::<libc::linger>() as socklen_t;
-    let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
-    // SAFETY: the value is as long as said.
-    let code = unsafe { libc::setsockopt(fd, level, name, (&raw const now).cast(), len) };
-    assert_eq!(code, 0);
-    assert_eq!(destroy(fd), 0);
 }
 
 /// What poll(2) says at once.
@@ -263,39 +224,13 @@ pub fn parked_idly<T: Send + 'static>(
 /// Runs the calling test in a process of its own, for what belongs to a whole
 /// process: signals, limits, a count of descriptors. True in that process,
 /// which is to do the test; false in the other one, which has seen it pass.
-pub fn alone(test: &str) -> bool {
-    alone_under(test, &[])
+pub fn by_itself(test: &str) -> bool {
+    by_itself_under(test, &[])
 }
 
-/// As `alone`, the process being started by `wrapper`, a command line.
-pub fn alone_under(test: &str, wrapper: &[&str]) -> bool {
-    const NAME: &str = "NETFD_TEST_ALONE";
-    if std::env::var(NAME).is_ok_and(|name| name == test) {
-        return true;
-    }
-    let program = std::env::current_exe().expect("a program knows itself");
-    let mut words = wrapper.iter().map(std::ffi::OsString::from);
-    let mut command = match words.next() {
-        Some(first) => {
-            let mut command = Command::new(first);
-            command.args(words).arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
-    let output = command
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(NAME, test)
-        .output()
-        .expect("the process starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{}\n{said}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    false
+/// As `by_itself`, the process being started by `wrapper`, a command line.
+pub fn by_itself_under(test: &str, wrapper: &[&str]) -> bool {
+    alone_under(test, wrapper, &[], || {}).is_none()
 }
 
 extern "C" fn ignore(_: c_int) {}
