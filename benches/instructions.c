@@ -3,17 +3,19 @@
  *   valgrind --tool=callgrind ./instructions WHAT N
  *
  * calls WHAT N times in a loop that is the same for all. The difference between
- * N and 2N, by N, is one turn of the loop; less the same for `recv` or `send`,
- * it is what the library puts around the system call. */
+ * 2N and N, by N, is one turn of the loop; less the same for the bare system
+ * calls, it is what the library puts around them. */
+#define _GNU_SOURCE /* ppoll */
 #include "../include/netfd.h"
 
 #include "shared/bench.h"
+#include <poll.h>
 
 #define CHUNK 64
 #define IDLE (30 * INT64_C(1000000000))
 
 static int ours, theirs;
-static char buf[CHUNK];
+static char buf[CHUNK], big[4096];
 
 static void fail(const char *what) {
     fprintf(stderr, "%s failed\n", what);
@@ -27,22 +29,37 @@ static void fill(void) {
     if (write(theirs, all, sizeof all) != (ssize_t)sizeof all) fail("fill");
 }
 
+static ssize_t do_feed(void) { return write(theirs, buf, CHUNK); }
 static ssize_t do_recv(void) { return recv(ours, buf, CHUNK, 0); }
 static ssize_t do_send(void) { return send(ours, buf, CHUNK, MSG_NOSIGNAL); }
 static ssize_t do_read(void) { return netfd_read(ours, buf, CHUNK); }
 static ssize_t do_write(void) { return netfd_write(ours, buf, CHUNK); }
+/* A read that finds less than it asked for takes the way that waits first; so
+ * does each turn here. */
+static ssize_t do_ppoll(void) {
+    struct pollfd p[2] = {{ours, POLLIN, 0}, {-1, POLLIN, 0}};
+    struct timespec t = {30, 0};
+    return do_feed() == CHUNK && ppoll(p, 2, &t, 0) == 1 ? recv(ours, big, sizeof big, 0) : -1;
+}
+static ssize_t do_wait(void) { return do_feed() == CHUNK ? netfd_read(ours, big, sizeof big) : -1; }
 static ssize_t do_set(void) { return netfd_set_read_deadline(ours, INT64_MAX); }
 static ssize_t do_nothing(void) { return 0; }
 
 static const struct what {
     const char *name;
     ssize_t (*call)(void), result;
-    int deadline;
+    int full, deadline; /* data for all reads lies there; a deadline is set */
 } WHATS[] = {
-    {"nothing", do_nothing, 0, 0},   {"recv", do_recv, CHUNK, 0},
-    {"send", do_send, CHUNK, 0},     {"read", do_read, CHUNK, 0},
-    {"read-deadline", do_read, CHUNK, 1},
-    {"write", do_write, CHUNK, 0},   {"set_read_deadline", do_set, 0, 0},
+    {"nothing", do_nothing, 0, 0, 0},
+    {"recv", do_recv, CHUNK, 1, 0},
+    {"ppoll-recv", do_ppoll, CHUNK, 0, 0},
+    {"send", do_send, CHUNK, 0, 0},
+    {"read", do_read, CHUNK, 1, 0},
+    {"read-deadline", do_read, CHUNK, 1, 1},
+    {"wait-read", do_wait, CHUNK, 0, 0},
+    {"wait-read-deadline", do_wait, CHUNK, 0, 1},
+    {"write", do_write, CHUNK, 0, 0},
+    {"set_read_deadline", do_set, 0, 0, 0},
 };
 
 int main(int argc, char **argv) {
@@ -61,7 +78,7 @@ int main(int argc, char **argv) {
     setsockopt(theirs, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     if (netfd_attach(ours) != ours) fail("attach");
     if (w->deadline) netfd_set_read_deadline(ours, netfd_after(IDLE));
-    fill();
+    if (w->full) fill();
     for (int i = 0; i < count; i++)
         if (w->call() != w->result) fail(w->name);
     return 0;
