@@ -5,7 +5,7 @@ pub mod waiter;
 
 use crate::error::Result;
 use crate::pool::{Pool, Pooled};
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Fd, event, process};
 use core::cell::Cell;
 pub use waiter::{Slot, Waiter};
@@ -93,15 +93,56 @@ fn release(id: u32) {
     WAITERS.put(id);
 }
 
-/// The eventfd of the caller's waiter, made at the first need; -1 where no
-/// descriptor is to be had.
-pub fn event_of(waiter: &Waiter) -> Fd {
-    if waiter.event() < 0
-        && let Ok(fd) = event::eventfd()
-    {
-        waiter.set_event(fd);
+/// Eventfds that threads gave back, each with the process epoch above it; 0 is
+/// none. One of an older process is forgotten, not closed: its number may be
+/// anything by now.
+static SPARE: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+fn spare_of(epoch: u32, fd: Fd) -> u64 {
+    u64::from(epoch) << 32 | u64::from(fd.unsigned_abs())
+}
+
+/// Sees to it that the caller's waiter has an eventfd, where one is to be had.
+pub fn need_event(waiter: &Waiter) {
+    if waiter.event() < 0 {
+        let spare = take_spare().map_or_else(event::eventfd, Ok);
+        waiter.set_event(spare.unwrap_or(-1));
     }
-    waiter.event()
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is meant"
+)]
+fn take_spare() -> Option<Fd> {
+    let epoch = process::epoch();
+    SPARE.iter().find_map(|place| {
+        let spare = place.load(Ordering::Relaxed);
+        let fd = spare as u32 as Fd;
+        (spare != 0 && place.swap(0, Ordering::AcqRel) == spare && spare == spare_of(epoch, fd))
+            .then_some(fd)
+    })
+}
+
+/// Gives the waiter's eventfd back, for others to poll by: its owner is going
+/// to sleep in a queue, where it needs none, or has waited where it takes no
+/// turn. So there are as many as poll at once, and not one for each thread.
+pub fn spare_event(waiter: &Waiter) {
+    let fd = waiter.event();
+    if fd < 0 {
+        return;
+    }
+    waiter.set_event(-1);
+    let spare = spare_of(process::epoch(), fd);
+    let kept = SPARE.iter().any(|place| {
+        place.load(Ordering::Relaxed) == 0
+            && place
+                .compare_exchange(0, spare, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    });
+    if !kept {
+        let _ = sys::close(fd);
+    }
 }
 
 /// Whether a signal handler that ran ends the calling thread's calls.

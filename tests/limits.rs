@@ -67,7 +67,10 @@ fn a_thousand(fd: c_int, call: fn(c_int) -> ssize_t) {
     let took = last - begun;
     println!("fds {before} -> {while_parked}; {CALLERS} callers were told in {took:?}");
     assert!(took < Duration::from_millis(100), "{took:?}");
-    assert_eq!(open_fds(), before - 1);
+    assert!(
+        open_fds() <= before,
+        "what they polled by may be kept for others"
+    );
     assert_eq!(stats().parked, 0);
 }
 

@@ -165,8 +165,8 @@ impl Model {
             holders: AtomicU32::new(0),
             closed: AtomicU32::new(0),
         };
-        let tag = this.mutex.renew(EPOCH, true);
-        assert!(this.mutex.advance(tag, State::Free, State::Open));
+        let (tag, state) = this.mutex.renew(EPOCH, true);
+        assert!(this.mutex.advance(tag, state, State::Open));
         Arc::new(this)
     }
 
@@ -319,7 +319,7 @@ fn spawn<T: 'static>(
 
 #[test]
 fn a_parked_reader_a_parked_writer_and_a_closer() {
-    explore(3, || {
+    explore(2, || {
         let model = Model::open();
         let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
         let writer = spawn(&model, |model| model.read(2, Turn::Write, Data::Never));
@@ -425,8 +425,8 @@ fn a_number_that_is_attached_anew_evicts_and_owes_nothing() {
         let model = Model::open();
         let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
         // As `table::attach`, for a descriptor closed behind our back.
-        let tag = model.mutex.renew(EPOCH, true);
-        model.mutex.advance(tag, State::Free, State::Open);
+        let (tag, state) = model.mutex.renew(EPOCH, true);
+        model.mutex.advance(tag, state, State::Open);
         // The reader belonged to the old one, or began on the new one.
         model.expire();
         assert!(reader.join().expect("it ends").is_err());

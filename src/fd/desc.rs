@@ -290,6 +290,11 @@ impl Call {
                 };
                 self.wait_turn(turn, limits)?;
                 let ready = self.poll(turn, self.fd, events, limits, poller);
+                // Before the turn goes to the next, who needs one.
+                park::with_waiter(|waiter, _| {
+                    park::spare_event(waiter);
+                    Ok(())
+                })?;
                 self.entry.mutex.give_turn(self.epoch, self.tag, turn);
                 ready
             }
@@ -337,7 +342,7 @@ impl Call {
             return Err(crate::error::PANIC);
         };
         park::with_waiter(|waiter, id| {
-            park::event_of(waiter);
+            park::need_event(waiter);
             loop {
                 waiter.arm(true);
                 if let Some(stale) = park::find(slot.put(id)) {
@@ -353,6 +358,11 @@ impl Call {
                 if !slot.withdraw(id) {
                     waiter.settle();
                     self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
+                    // ppoll(2) looks the number up whenever it wakes: what it
+                    // calls ready may be whoever has the number now.
+                    if !self.entry.mutex.is_open(self.tag) {
+                        return Err(CLOSED);
+                    }
                 }
                 let outcome = outcome?;
                 if outcome.ready != 0 {
@@ -373,7 +383,9 @@ impl Call {
         }
         park::with_waiter(|waiter, id| {
             if limits.token.is_some() {
-                park::event_of(waiter);
+                park::need_event(waiter);
+            } else {
+                park::spare_event(waiter);
             }
             loop {
                 waiter.arm(limits.token.is_some());

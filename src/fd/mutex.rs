@@ -116,10 +116,10 @@ impl FdMutex {
 
     /// Makes it another descriptor's, whose callers take turns or not, and
     /// evicts whoever is inside.
-    pub fn renew(&self, epoch: u32, exclusive: bool) -> Tag {
-        let tag = self.word.renew(epoch, exclusive);
+    pub fn renew(&self, epoch: u32, exclusive: bool) -> (Tag, State) {
+        let renewed = self.word.renew(epoch, exclusive);
         self.wake_all(epoch);
-        tag
+        renewed
     }
 
     /// The state, and whose it is.

@@ -127,7 +127,7 @@ pub fn reserve(fd: Fd) -> Result<()> {
 /// callers inside are evicted, nothing is closed.
 pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
     let entry = find_or_make(fd)?;
-    let tag = entry.mutex.renew(process::epoch(), kind.takes_turns());
+    let (tag, state) = entry.mutex.renew(process::epoch(), kind.takes_turns());
     entry.announce_end(entry.closer.take(), Err(CLOSED));
     entry.forget();
     entry.kind.store(kind.bits(), Ordering::Relaxed);
@@ -136,7 +136,7 @@ pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
     }
     // Where it fails, another thread has attached the number once more, and
     // it is open all the same.
-    entry.mutex.advance(tag, State::Free, State::Open);
+    entry.mutex.advance(tag, state, State::Open);
     Ok(())
 }
 

@@ -417,17 +417,22 @@ impl Word {
         })
     }
 
-    /// Makes the slot another descriptor's, who is not open yet, and whose
-    /// callers take turns or not. Whoever is inside has been evicted with
-    /// that.
-    pub fn renew(&self, epoch: u32, exclusive: bool) -> Tag {
+    /// Makes the slot another descriptor's, whose callers take turns or not.
+    /// Whoever is inside has been evicted with that. Until the renewer moves
+    /// it on from the state that is returned it answers as it did: a number
+    /// that was ever attached, and not detached, is closed.
+    pub fn renew(&self, epoch: u32, exclusive: bool) -> (Tag, State) {
         let renewed = self.update(epoch, |word| {
             let generation = word.wrapping_add(1 << GENERATION_SHIFT) & GENERATION;
             let exclusive = u64::from(exclusive) << EXCLUSIVE_SHIFT;
-            let new = with_state(word & EPOCH | generation | exclusive, State::Free);
-            Ok((new, Tag::of(new)))
+            let state = match state_of(word) {
+                State::Free => State::Free,
+                _ => State::Closed,
+            };
+            let new = with_state(word & EPOCH | generation | exclusive, state);
+            Ok((new, (Tag::of(new), state)))
         });
-        renewed.unwrap_or(Tag(0)) // never: the change above cannot fail
+        renewed.unwrap_or((Tag(0), State::Free)) // never: that cannot fail
     }
 
     /// Moves on from one state to another: what `renew` made to Open, by the
