@@ -17,7 +17,6 @@ use std::hint::spin_loop;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 const CLOSED: i64 = NETFD_ECLOSED as i64;
@@ -101,11 +100,13 @@ struct Track {
     set: Gate,
     /// The caller stands by.
     ready: Gate,
-    go: AtomicU32,
+    go: Gate,
+    /// The caller has woken up: from here on nothing but the call sleeps.
+    begun: AtomicU32,
     called: Gate,
     taken: Gate,
     /// Destroy has returned: the number is free, or never will be.
-    over: AtomicU32,
+    over: Gate,
     fd: AtomicI32,
     stranger: AtomicI32,
     /// Nanoseconds that the caller waits first.
@@ -132,11 +133,8 @@ impl Track {
                 return;
             }
             self.ready.set(round);
-            // From here to its end nothing but the call sleeps.
-            let mut spins = 0;
-            while self.go.load(Ordering::Acquire) != round {
-                pause(&mut spins);
-            }
+            self.go.next(round - 1);
+            self.begun.store(round, Ordering::Release);
             spin(self.delay.load(Ordering::Relaxed));
             let (code, identity) = call(self.fd.load(Ordering::Relaxed));
             self.code.store(code, Ordering::Relaxed);
@@ -155,8 +153,11 @@ impl Track {
             }
             let wanted = self.fd.load(Ordering::Relaxed);
             let stranger = self.stranger.load(Ordering::Relaxed);
+            self.go.next(round - 1);
+            // Not for long: there may be no more than two cores.
+            let begun = Instant::now();
             let caught = loop {
-                let over = self.over.load(Ordering::Acquire) == round;
+                let over = self.over.get() == round;
                 // SAFETY: no pointers.
                 let got = unsafe { libc::fcntl(stranger, libc::F_DUPFD_CLOEXEC, 0) };
                 if got == wanted {
@@ -169,7 +170,9 @@ impl Track {
                 if over {
                     break false;
                 }
-                thread::yield_now();
+                if begun.elapsed() > Duration::from_micros(100) {
+                    self.over.next(round - 1);
+                }
             };
             self.caught.store(caught, Ordering::Relaxed);
             self.taken.set(round);
@@ -181,7 +184,7 @@ impl Track {
         self.set.set(round);
         let ready = self.ready.next(round - 1);
         assert_eq!(ready, Some(round), "the caller has ended");
-        self.go.store(round, Ordering::Release);
+        self.go.set(round);
     }
 
     fn await_end(&self, round: u32) {
@@ -192,24 +195,18 @@ impl Track {
     }
 
     /// Waits until the caller's thread sleeps: it is inside its call.
-    fn await_parked(&self) {
+    fn await_parked(&self, round: u32) {
         let id = self.caller.load(Ordering::Acquire);
         let stat = format!("/proc/self/task/{id}/stat");
         await_that("the caller parks", || {
+            if self.begun.load(Ordering::Acquire) != round {
+                return false;
+            }
             let stat = std::fs::read_to_string(&stat).expect("procfs");
             stat.rsplit(')')
                 .next()
                 .is_some_and(|rest| rest.starts_with(" S"))
         });
-    }
-}
-
-fn pause(spins: &mut u32) {
-    *spins += 1;
-    if *spins < 200 {
-        spin_loop();
-    } else {
-        thread::yield_now();
     }
 }
 
@@ -310,13 +307,13 @@ fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32) {
         track.delay.store(callers, Ordering::Relaxed);
         track.start(k);
         if R::parks_first(k) {
-            track.await_parked();
+            track.await_parked(k);
         } else {
             race.poke(k);
             spin(mine);
         }
         let destroyed = destroy(fd);
-        track.over.store(k, Ordering::Release);
+        track.over.set(k);
         track.await_end(k);
         let code = track.code.load(Ordering::Relaxed);
         let told = (code, track.identity.load(Ordering::Relaxed));
