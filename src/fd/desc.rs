@@ -435,6 +435,7 @@ impl Call {
     }
 
     /// Looks, once the waiter is visible, at what could forbid to sleep.
+    #[inline(always)]
     fn look(&self, limits: Limits, waiter: &Waiter) -> Result<Look> {
         if !self.entry.mutex.is_open(self.tag) {
             return Err(CLOSED);
@@ -490,6 +491,7 @@ impl Look {
     }
 
     /// Sleeps in a poll.
+    #[inline(always)]
     fn poll(
         &self,
         poller: &mut Poller,

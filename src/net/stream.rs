@@ -24,7 +24,7 @@ pub fn read(fd: Fd, buf: &mut Bytes) -> Result<usize> {
         return Call::incref(fd).map(|_| 0);
     }
     let mut call = Call::shared(fd, Side::Read)?;
-    receive(&mut call, buf.len(), || {
+    receive(&mut call, buf.len(), move || {
         socket::recv(fd, buf, 0).map_err(|e| e.named(Sys::Read))
     })
     .explain("read", &call)
@@ -60,7 +60,7 @@ pub fn receive(
     let entry = call.entry();
     let likely = !entry.drained.load(Ordering::Relaxed);
     take_error(entry)?;
-    let result = call.run(Side::Read, READ, likely, || {
+    let result = call.run(Side::Read, READ, likely, move || {
         let result = or_taken(entry, recv());
         if let Err(error) = result
             && error.is(libc::EAGAIN)

@@ -110,6 +110,7 @@ impl Poller {
     }
 
     /// Waits, at most `timeout` nanoseconds (negative: for ever).
+    #[inline]
     pub fn wait(&mut self, watch: Watch, timeout: i64) -> Result<Outcome> {
         let cut = if watch.blind {
             slice_of(timeout)
@@ -119,6 +120,11 @@ impl Poller {
         if self.misses < 2 || watch.fd < 0 {
             return ppoll::wait(watch, cut);
         }
+        self.wait_for_edges(watch, cut)
+    }
+
+    #[cold]
+    fn wait_for_edges(&mut self, watch: Watch, cut: i64) -> Result<Outcome> {
         if self.misses > 3 && watch.events == libc::POLLOUT {
             return again(watch, if cut < 0 { REST } else { cut.min(REST) });
         }

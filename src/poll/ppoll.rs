@@ -7,6 +7,7 @@ use crate::sys::event::{interest, ppoll};
 use libc::POLLIN;
 
 /// Waits once.
+#[inline]
 pub fn wait(watch: Watch, timeout: i64) -> Result<Outcome> {
     let [one, two, three] = watch.others;
     let mut set = [

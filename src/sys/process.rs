@@ -109,9 +109,9 @@ impl Uncancelable {
 
 impl Drop for Uncancelable {
     fn drop(&mut self) {
-        // SAFETY: the state is the one that the C library gave us; NULL is
-        // allowed by both C libraries for the old one, but not by POSIX.
-        unsafe { pthread_setcancelstate(self.0, &mut 0) };
+        // SAFETY: the state is the one that the C library gave us. Both C
+        // libraries for Linux take NULL where the old one is not wanted.
+        unsafe { pthread_setcancelstate(self.0, ptr::null_mut()) };
     }
 }
 
