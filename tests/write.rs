@@ -13,6 +13,8 @@ mod common;
 use common::calls::*;
 use common::*;
 use libc::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -481,4 +483,40 @@ fn write_to_an_unconnected_socket_says_what_send_says() {
     let unixgram = socket(libc::AF_UNIX, libc::SOCK_DGRAM);
     assert_eq!(write(unixgram, b"x"), no(libc::ENOTCONN));
     destroy(unixgram);
+}
+
+/// A write that does not have to wait looks up all the same, between its parts.
+#[test]
+fn destroy_and_deadline_end_a_write_that_need_not_park() {
+    const PARTS: usize = 2_000_000;
+    let ends: [fn(c_int) -> c_int; 2] = [destroy, |fd| set_write_deadline(fd, -1)];
+    for end in ends {
+        let (one, two) = unix_pair(libc::SOCK_STREAM);
+        let received = Arc::new(AtomicUsize::new(0));
+        let count = received.clone();
+        let reader = spawn(move || {
+            let mut buf = vec![0; 65536];
+            loop {
+                match read(two, &mut buf) {
+                    n if n > 0 => count.fetch_add(n as usize, Ordering::Relaxed),
+                    n => return n,
+                };
+            }
+        });
+        let writer = spawn(move || {
+            let byte: &[u8] = b"x";
+            writev(one, &vec![byte; PARTS]) // in 2,000 system calls
+        });
+        await_that("it has begun", || received.load(Ordering::Relaxed) > 0);
+        end(one);
+        let sent = writer.join();
+        destroy(one);
+        assert!(
+            (1..PARTS as isize).contains(&sent),
+            "{sent}: it was not ended"
+        );
+        assert_eq!(reader.join(), 0);
+        assert_eq!(received.load(Ordering::Relaxed), sent as usize);
+        destroy(two);
+    }
 }

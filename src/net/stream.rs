@@ -241,7 +241,15 @@ fn write_all(
     let entry = call.entry();
     ready_to_send(call, Patience::Park).explain(op, call)?;
     loop {
-        match call.run(Side::Write, WRITE, true, || counted(entry, || send(done))) {
+        // Whoever has been evicted goes, though it could write on.
+        let open = if done > 0 {
+            call.prepare(WRITE)
+        } else {
+            Ok(())
+        };
+        let sent = open
+            .and_then(|()| call.run(Side::Write, WRITE, true, || counted(entry, || send(done))));
+        match sent {
             Ok(n) => {
                 // More than was asked for is a kernel's lie; believed, it
                 // would skip bytes.
