@@ -177,18 +177,21 @@ fn what_preceded_destroy_is_visible_to_those_it_wakes() {
 
 #[test]
 fn the_number_is_closed_when_destroy_returns() {
-    // Go's TestListenCloseListen, #10527: the peer sees the end at once, not
-    // some time later.
-    for _ in 0..50 {
-        let (fd, peer) = plain_pair(libc::SOCK_STREAM);
-        assert_eq!(attach(fd), fd);
-        let caller = spawn(move || read_some(fd));
-        await_parked(fd, 1);
-        assert_eq!(destroy(fd), 0);
-        assert_eq!(plain_recv(peer), Some(vec![]), "the end of the stream");
-        assert_eq!(caller.join(), CLOSED);
-        plain_close(peer);
-    }
+    // Alone: a fork(2) by another test would hold a copy until its exec.
+    alone("the_number_is_closed_when_destroy_returns", || {
+        // Go's TestListenCloseListen, #10527: the peer sees the end at once, not
+        // some time later.
+        for _ in 0..50 {
+            let (fd, peer) = plain_pair(libc::SOCK_STREAM);
+            assert_eq!(attach(fd), fd);
+            let caller = spawn(move || read_some(fd));
+            await_parked(fd, 1);
+            assert_eq!(destroy(fd), 0);
+            assert_eq!(plain_recv(peer), Some(vec![]), "the end of the stream");
+            assert_eq!(caller.join(), CLOSED);
+            plain_close(peer);
+        }
+    });
 }
 
 #[test]
@@ -206,14 +209,17 @@ fn the_number_is_free_when_destroy_returns() {
 
 #[test]
 fn the_port_can_be_bound_when_destroy_returns() {
-    let (fd, at) = listener();
-    assert_eq!(told(fd, 3, accept_one), [CLOSED; 3]);
-    // Without SO_REUSEADDR, so that any listener left would be in the way.
-    let again = socket(libc::AF_INET, libc::SOCK_STREAM);
-    // SAFETY: the address is as long as said.
-    let bound = unsafe { libc::bind(again, at.ptr(), at.len) };
-    assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
-    destroy(again);
+    // Alone: a fork(2) by another test would hold a copy until its exec.
+    alone("the_port_can_be_bound_when_destroy_returns", || {
+        let (fd, at) = listener();
+        assert_eq!(told(fd, 3, accept_one), [CLOSED; 3]);
+        // Without SO_REUSEADDR, so that any listener left would be in the way.
+        let again = socket(libc::AF_INET, libc::SOCK_STREAM);
+        // SAFETY: the address is as long as said.
+        let bound = unsafe { libc::bind(again, at.ptr(), at.len) };
+        assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
+        destroy(again);
+    });
 }
 
 /// Lets close(2) of a connection take a second: there are bytes that the peer
