@@ -383,7 +383,7 @@ fn a_parked_reader_and_a_deadline() {
 
 #[test]
 fn a_parked_reader_an_evictor_and_a_deadline() {
-    explore(3, || {
+    explore(2, || {
         let model = Model::open();
         let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
         let setter = spawn(&model, Model::expire);
@@ -408,7 +408,7 @@ fn a_deadline_ends_the_holder_and_all_who_queue() {
 
 #[test]
 fn two_destroys_close_once() {
-    explore(3, || {
+    explore(2, || {
         let model = Model::open();
         let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
         let other = spawn(&model, Model::destroy);
@@ -421,7 +421,7 @@ fn two_destroys_close_once() {
 
 #[test]
 fn a_number_that_is_attached_anew_evicts_and_owes_nothing() {
-    explore(3, || {
+    explore(2, || {
         let model = Model::open();
         let reader = spawn(&model, |model| model.read(1, Turn::Read, Data::Never));
         // As `table::attach`, for a descriptor closed behind our back.

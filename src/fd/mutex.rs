@@ -10,6 +10,7 @@ use crate::park::{self, Slot, Waiter};
 
 /// Go's fdMutex, with the places where callers are parked.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct FdMutex {
     word: Word,
     /// Under each turn, the one who polls while it has it.

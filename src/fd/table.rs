@@ -64,9 +64,9 @@ impl Kind {
 /// The state of one number. All of it is atomic: a call that was evicted may
 /// still look.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Entry {
-    pub(crate) mutex: FdMutex,
+    // What every call looks at comes first, so that it lies in two cache lines.
     pub(crate) read_deadline: AtomicI64,
     pub(crate) write_deadline: AtomicI64,
     pub(crate) cancel: Place,
@@ -82,6 +82,7 @@ pub struct Entry {
     pub(crate) taken: AtomicI32,
     /// Counts the writer's system calls: one more before each.
     pub(crate) sends: AtomicU32,
+    pub(crate) mutex: FdMutex,
     pub(crate) peer: Peer,
     /// A connection that was accepted and found no memory, plus 1.
     homeless: AtomicI32,
@@ -271,19 +272,19 @@ impl Entry {
     /// close(2), for close(2) lets the kernel hand the number out again.
     #[cold]
     pub(crate) fn end(&self, fd: Fd, tag: Tag, state: State) -> Result<()> {
+        if !self.mutex.advance(tag, state, State::Closing) {
+            // Replaced: neither the number nor this state is ours any more, and
+            // whoever replaced it tells those who wait.
+            return Err(CLOSED);
+        }
         self.forget();
-        let closes = state == State::Destroying;
         let closer = self.closer.take();
-        let free = if closes { State::Closing } else { State::Free };
-        let result = if !self.mutex.advance(tag, state, free) {
-            Err(CLOSED) // replaced: it is not ours to close
-        } else if closes {
-            let closed = sys::close(fd);
-            self.mutex.advance(tag, State::Closing, State::Closed);
-            closed
+        let (result, end) = if state == State::Destroying {
+            (sys::close(fd), State::Closed)
         } else {
-            Ok(())
+            (Ok(()), State::Free)
         };
+        self.mutex.advance(tag, State::Closing, end);
         self.announce_end(closer, result);
         result
     }

@@ -66,8 +66,8 @@ pub enum State {
     Detaching = 3,
     /// Destroyed; close(2) has run.
     Closed = 4,
-    /// Destroyed; close(2) is about to run. The slot is free for whoever the
-    /// kernel gives the number to.
+    /// The last one has left; close(2) is about to run, or detach to return.
+    /// The slot is free for whoever the kernel gives the number to.
     Closing = 5,
 }
 
