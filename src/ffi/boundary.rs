@@ -71,9 +71,9 @@ pub fn count(n: usize) -> isize {
 ///
 /// `start` is NULL or readable for `len` bytes while the result lives.
 pub unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Result<&'a Bytes> {
-    isize::try_from(len).map_err(|_| INVAL)?;
-    if len == 0 {
-        return Ok(&[]);
+    // One look at the usual way: more than nothing, and no more than can be.
+    if len as isize <= 0 {
+        return if len == 0 { Ok(&[]) } else { Err(INVAL) };
     }
     if start.is_null() {
         return Err(FAULT);
@@ -89,9 +89,8 @@ pub unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Result<&'a Bytes> {
 /// `start` is NULL or writable for `len` bytes while the result lives, and
 /// nobody else uses those.
 pub unsafe fn bytes_mut<'a>(start: *mut c_void, len: usize) -> Result<&'a mut Bytes> {
-    isize::try_from(len).map_err(|_| INVAL)?;
-    if len == 0 {
-        return Ok(&mut []);
+    if len as isize <= 0 {
+        return if len == 0 { Ok(&mut []) } else { Err(INVAL) };
     }
     if start.is_null() {
         return Err(FAULT);
