@@ -17,6 +17,7 @@ use std::hint::spin_loop;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const CLOSED: i64 = NETFD_ECLOSED as i64;
@@ -34,6 +35,10 @@ type Told = (i64, u64);
 trait Race {
     /// The call that destroy races with.
     const CALL: fn(c_int) -> Told;
+    /// In which of two ways round `k` goes: each is steered by itself.
+    fn way(k: u32) -> usize {
+        usize::from(k.is_multiple_of(2))
+    }
     /// Makes the descriptor of round `k`. Nothing that it opens for long may
     /// come after it, so that its number is the next that the kernel gives.
     fn open(&mut self, k: u32) -> c_int;
@@ -101,7 +106,7 @@ struct Track {
     /// The caller stands by.
     ready: Gate,
     go: Gate,
-    /// The caller has woken up: from here on nothing but the call sleeps.
+    /// The caller is about to call: from here on nothing but the call sleeps.
     begun: AtomicU32,
     called: Gate,
     taken: Gate,
@@ -134,8 +139,8 @@ impl Track {
             }
             self.ready.set(round);
             self.go.next(round - 1);
+            linger(self.delay.load(Ordering::Relaxed));
             self.begun.store(round, Ordering::Release);
-            spin(self.delay.load(Ordering::Relaxed));
             let (code, identity) = call(self.fd.load(Ordering::Relaxed));
             self.code.store(code, Ordering::Relaxed);
             self.identity.store(identity, Ordering::Relaxed);
@@ -210,8 +215,14 @@ impl Track {
     }
 }
 
-fn spin(ns: u64) {
+/// Waits to the nanosecond, but leaves the core to others while it is long:
+/// there may be only one for all who race.
+fn linger(ns: u64) {
     let begun = Instant::now();
+    let long = Duration::from_nanos(ns).saturating_sub(Duration::from_micros(100));
+    if !long.is_zero() {
+        thread::sleep(long);
+    }
     while begun.elapsed() < Duration::from_nanos(ns) {
         spin_loop();
     }
@@ -292,14 +303,10 @@ fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32) {
     await_that("the caller runs", || {
         track.caller.load(Ordering::Acquire) != 0
     });
-    let (mut even, mut odd) = (Steer::new(), Steer::new());
+    let mut steers = [Steer::new(), Steer::new()];
     let mut sides = (0, 0);
     for k in 1..=rounds {
-        let steer = if k.is_multiple_of(2) {
-            &mut even
-        } else {
-            &mut odd
-        };
+        let steer = steers.get_mut(R::way(k)).expect("one of two");
         let (mine, callers) = steer.waits();
         let fd = race.open(k);
         track.fd.store(fd, Ordering::Relaxed);
@@ -310,7 +317,7 @@ fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32) {
             track.await_parked(k);
         } else {
             race.poke(k);
-            spin(mine);
+            linger(mine);
         }
         let destroyed = destroy(fd);
         track.over.set(k);
@@ -780,6 +787,10 @@ impl Race for Connects {
         let at = *TARGET.lock().expect("nobody panics with it");
         (i64::from(connect(fd, &at.expect("aimed"))), 0)
     };
+
+    fn way(k: u32) -> usize {
+        usize::from(k.is_multiple_of(WAITS))
+    }
 
     fn open(&mut self, k: u32) -> c_int {
         if k % ROUNDS == 1 {
