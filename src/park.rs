@@ -117,10 +117,12 @@ pub fn need_event(waiter: &Waiter) {
 fn take_spare() -> Option<Fd> {
     let epoch = process::epoch();
     SPARE.iter().find_map(|place| {
-        let spare = place.load(Ordering::Relaxed);
+        if place.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let spare = place.swap(0, Ordering::AcqRel);
         let fd = spare as u32 as Fd;
-        (spare != 0 && place.swap(0, Ordering::AcqRel) == spare && spare == spare_of(epoch, fd))
-            .then_some(fd)
+        (spare != 0 && spare == spare_of(epoch, fd)).then_some(fd)
     })
 }
 

@@ -166,7 +166,7 @@ fn destroy_ends_every_wait() {
 
 #[test]
 fn a_wait_runs_beside_a_reader_and_a_writer() {
-    let (one, two) = tcp_pair();
+    let (one, two) = unix_pair(libc::SOCK_STREAM);
     fill(two);
     let reader = spawn(move || read(two, &mut [0; 8]));
     let writer = spawn(move || write(two, b"x"));

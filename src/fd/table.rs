@@ -19,6 +19,9 @@ use once_cell::race::OnceBox;
 const CHUNK: usize = 128;
 const CHUNKS: usize = 1 << 18;
 
+/// The outcome of a closer that lost its place: no code.
+const LOOK: i32 = i32::MIN;
+
 /// Somebody may sleep until a descriptor ends.
 const AWAITED: u32 = 1;
 const ENDS: u32 = 2;
@@ -241,7 +244,12 @@ impl Entry {
         // Without memory for one it is lost, and nothing else.
         let told = park::with_waiter(|waiter, id| {
             waiter.arm(false);
-            self.closer.put(id);
+            if let Some(other) = park::find(self.closer.put(id)) {
+                // Of another descriptor that had this number, closed behind our
+                // back: that one has to look for itself.
+                other.outcome.store(LOOK, Ordering::Relaxed);
+                other.wake();
+            }
             let last = self.mutex.leave(epoch, tag, Hold::NONE);
             let replaced = self.mutex.state(epoch).1 != tag;
             if (last.is_some() || replaced) && self.closer.withdraw(id) {
@@ -251,7 +259,10 @@ impl Entry {
                 waiter.sleep(0);
             }
             let code = waiter.outcome.load(Ordering::Relaxed);
-            Ok(if code == 0 {
+            Ok(if code == LOOK {
+                self.await_end(tag);
+                Ok(())
+            } else if code == 0 {
                 Ok(())
             } else if code == CLOSED.code() {
                 Err(CLOSED)
