@@ -420,3 +420,15 @@ fn peer_cred_of_a_destroyed_socket_is_eclosed() {
     assert_eq!(peer_cred(fd).0, NETFD_ECLOSED);
     assert_eq!(peer_cred(-1).0, -libc::EBADF);
 }
+
+#[test]
+fn sending_neither_bytes_nor_descriptors_sends_nothing_on_a_stream() {
+    let (one, two) = unix_pair(libc::SOCK_STREAM);
+    // SAFETY: NULL is allowed where nothing is to be read.
+    let sent = unsafe { netfd_send_fds(one, std::ptr::null(), 0, std::ptr::null(), 0) };
+    assert_eq!(sent, 0);
+    assert_eq!(write(one, b"first"), 5);
+    assert_eq!(read_exactly(two, 5), b"first", "no byte came before");
+    destroy(one);
+    destroy(two);
+}

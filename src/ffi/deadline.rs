@@ -1,6 +1,6 @@
 //! Time and deadlines.
 
-use super::boundary::{boundary, quiet};
+use super::boundary::boundary;
 use crate::fd::desc::Side;
 use crate::net::deadline;
 use crate::park;
@@ -93,9 +93,7 @@ pub extern "C-unwind" fn netfd_set_interruptible(on: c_int) -> c_int {
         if !(0..=1).contains(&on) {
             return Err(crate::error::INVAL);
         }
-        quiet(|| {
-            park::set_interruptible(on == 1);
-            Ok(0)
-        })
+        park::set_interruptible(on == 1);
+        Ok(0)
     })
 }

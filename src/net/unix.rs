@@ -31,7 +31,7 @@ pub fn send_fds(fd: Fd, fds: &[Fd], buf: &Bytes) -> Result<usize> {
         return Err(INVAL);
     }
     let mut call = Call::shared(fd, Side::Write)?;
-    let fills = needs_byte(&call, buf.len());
+    let fills = !fds.is_empty() && needs_byte(&call, buf.len());
     let filler = [MaybeUninit::new(0)];
     let data = if fills { &filler } else { buf };
     let send = || {
