@@ -432,3 +432,29 @@ fn sending_neither_bytes_nor_descriptors_sends_nothing_on_a_stream() {
     destroy(one);
     destroy(two);
 }
+
+#[test]
+fn a_peers_pidfd_that_comes_along_does_not_leak() {
+    const SO_PASSPIDFD: c_int = 76; // linux/socket.h, since Linux 6.5
+    if !by_itself("a_peers_pidfd_that_comes_along_does_not_leak") {
+        return;
+    }
+    let (one, two) = unix_pair(libc::SOCK_STREAM);
+    let (on, len) = (1 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let value = (&raw const on).cast();
+    // SAFETY: the value is as long as said.
+    let code = unsafe { libc::setsockopt(two, libc::SOL_SOCKET, SO_PASSPIDFD, value, len) };
+    if code != 0 {
+        println!("the kernel passes no pidfd: nothing can leak");
+        return;
+    }
+    let pipe = pipe();
+    let before = count();
+    for _ in 0..10 {
+        assert_eq!(send_fds(one, &pipe, b"x"), 1);
+        let (n, came, fds) = recv_fds(two, 2, &mut [0; 8]);
+        assert_eq!((n, came), (1, 2));
+        fds.into_iter().for_each(close);
+    }
+    assert_eq!(count(), before);
+}

@@ -434,6 +434,10 @@ pub fn sendmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
 /// The most descriptors that one message carries: the kernel's `SCM_MAX_FD`.
 pub const FDS_MAX: usize = 253;
 
+/// The control message of SO_PASSPIDFD: the sender as a descriptor, which
+/// nobody here asked for.
+const SCM_PIDFD: c_int = 4; // linux/socket.h, since Linux 6.5
+
 /// Room for one control message with `FDS_MAX` descriptors, and for those that
 /// options of the socket add (SO_PASSCRED, SO_PASSSEC), aligned as their
 /// headers must be.
@@ -525,6 +529,14 @@ pub fn recv_rights(fd: Fd, buf: &mut Bytes, fds: &mut [Fd; FDS_MAX]) -> Result<(
                 // as many.
                 unsafe { ptr::copy_nonoverlapping(data, room.as_mut_ptr().cast(), bytes) };
                 count += here;
+            }
+        } else if head.cmsg_level == libc::SOL_SOCKET && head.cmsg_type == SCM_PIDFD {
+            // SAFETY: the data lies behind its header.
+            let data = unsafe { libc::CMSG_DATA(header) };
+            // SAFETY: the kernel put one descriptor, or an error, there.
+            let pidfd = unsafe { data.cast::<Fd>().read_unaligned() };
+            if pidfd >= 0 {
+                let _ = super::close(pidfd);
             }
         }
         // SAFETY: the message and the header are those of above.
