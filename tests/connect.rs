@@ -33,13 +33,6 @@ fn destroy_all(fds: impl IntoIterator<Item = c_int>) {
     }
 }
 
-/// An address of 127.0.0.1 at which nobody listens.
-fn nobody() -> Addr {
-    let (fd, at) = listener();
-    assert_eq!(destroy(fd), 0);
-    at
-}
-
 /// That `client` is connected: a byte comes through.
 fn carries(client: c_int, listener: c_int) {
     let server = accept(listener);
@@ -148,7 +141,7 @@ fn a_refused_connection_is_econnrefused_for_tcp_and_unix() {
     let path = unix_path("refused");
     let (fd, left) = listener_at("unix", &path);
     assert_eq!(destroy(fd), 0);
-    for at in [nobody(), gone, left] {
+    for at in [refusing(), gone, left] {
         let client = socket(c_int::from(at.storage.ss_family), SOCK_STREAM);
         assert_eq!(connect(client, &at), -libc::ECONNREFUSED, "{}", at.text());
         assert_eq!(c_text(&last_error().syscall), "connect");
@@ -178,7 +171,7 @@ fn a_stream_does_not_connect_to_a_seqpacket() {
 #[test]
 fn a_refused_descriptor_can_be_connected_anew() {
     let client = tcp();
-    assert_eq!(connect(client, &nobody()), -libc::ECONNREFUSED);
+    assert_eq!(connect(client, &refusing()), -libc::ECONNREFUSED);
     is_as_new(client, "tcp", "127.0.0.1:0");
     assert_eq!(destroy(client), 0);
 }
@@ -704,7 +697,7 @@ fn a_second_attempt_may_name_the_same_local_address() {
     let (good, at) = listener();
     for (host, network) in [("127.0.0.3:0", "tcp"), ("", "unix")] {
         let (family, bad) = if network == "tcp" {
-            (AF_INET, nobody())
+            (AF_INET, refusing())
         } else {
             (AF_UNIX, Addr::parse("unix", &abstract_name("no-such")))
         };
@@ -716,9 +709,12 @@ fn a_second_attempt_may_name_the_same_local_address() {
         assert_eq!(destroy(client), 0);
     }
     // With a port that was asked for by number, which stays bound.
-    let free = nobody();
+    let free = free_place();
     let client = tcp();
-    assert_eq!(connect_from(client, &free, &nobody()), -libc::ECONNREFUSED);
+    assert_eq!(
+        connect_from(client, &free, &refusing()),
+        -libc::ECONNREFUSED
+    );
     assert_eq!(connect_from(client, &free, &at), 0, "{}", error_text());
     assert_eq!(local_addr(client).text(), free.text());
     destroy_all([client, good]);
@@ -728,8 +724,11 @@ fn a_second_attempt_may_name_the_same_local_address() {
 fn a_second_attempt_from_another_local_address_is_einval() {
     let (fd, at) = listener();
     let client = tcp();
-    let from = nobody();
-    assert_eq!(connect_from(client, &from, &nobody()), -libc::ECONNREFUSED);
+    let from = free_place();
+    assert_eq!(
+        connect_from(client, &from, &refusing()),
+        -libc::ECONNREFUSED
+    );
     let other = Addr::parse("tcp", "127.0.0.4:0");
     assert_eq!(connect_from(client, &other, &at), -libc::EINVAL);
     destroy_all([client, fd]);
@@ -880,7 +879,7 @@ fn eintr_before_a_refusal_still_tells_the_refusal() {
     let Some(shim) = shim(test) else { return };
     alone_under(test, &[], &[("LD_PRELOAD", &shim)], || {
         let client = tcp();
-        assert_eq!(connect(client, &nobody()), -libc::ECONNREFUSED);
+        assert_eq!(connect(client, &refusing()), -libc::ECONNREFUSED);
         assert_eq!(shim_calls(), 1);
         assert_eq!(destroy(client), 0);
     });
@@ -927,7 +926,7 @@ fn so_error_is_what_the_attempt_says() {
     let options = ["-e", "trace=connect,getsockopt,ppoll"];
     let trace = alone_under_strace(test, &options, || {
         let client = tcp();
-        assert_eq!(connect(client, &nobody()), -libc::ECONNREFUSED);
+        assert_eq!(connect(client, &refusing()), -libc::ECONNREFUSED);
     });
     let Some(trace) = trace else { return };
     let attempts = trace.lines().filter(|line| line.contains(" connect("));

@@ -64,19 +64,13 @@ fn fail() -> c_int {
     unsafe { netfd_wait(0, 0, 0) }
 }
 
-fn nobody() -> Addr {
-    let (fd, at) = listener();
-    assert_eq!(destroy(fd), 0);
-    at
-}
-
 fn in_fresh_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     spawn(body).join()
 }
 
 #[test]
 fn a_refused_dial_is_told_in_full() {
-    let at = nobody();
+    let at = refusing();
     let client = socket(AF_INET, SOCK_STREAM);
     assert_eq!(connect(client, &at), -libc::ECONNREFUSED);
     let told = told();
@@ -89,7 +83,7 @@ fn a_refused_dial_is_told_in_full() {
 
 #[test]
 fn a_refused_dial_reads_as_in_go() {
-    let at = nobody();
+    let at = refusing();
     let client = socket(AF_INET, SOCK_STREAM);
     assert_eq!(connect(client, &at), -libc::ECONNREFUSED);
     let expected = format!("dial tcp {}: connect: connection refused", at.text());
@@ -99,9 +93,9 @@ fn a_refused_dial_reads_as_in_go() {
 
 #[test]
 fn a_dial_from_a_local_address_names_both() {
-    let at = nobody();
+    let at = refusing();
     let client = socket(AF_INET, SOCK_STREAM);
-    let from = nobody();
+    let from = free_place();
     // SAFETY: the addresses are as long as said.
     let code = unsafe {
         netfd_connect(
@@ -125,7 +119,7 @@ fn a_dial_from_a_local_address_names_both() {
 #[test]
 fn a_dial_that_cannot_bind_names_both_addresses() {
     let (fd, taken) = listener();
-    let to = nobody();
+    let to = refusing();
     let client = socket(AF_INET, SOCK_STREAM);
     // SAFETY: the addresses are as long as said.
     let code = unsafe {
@@ -149,7 +143,7 @@ fn a_dial_that_cannot_bind_names_both_addresses() {
 
 #[test]
 fn a_dial_that_came_too_late_is_a_timeout() {
-    let at = nobody();
+    let at = refusing();
     let client = socket(AF_INET, SOCK_STREAM);
     assert_eq!(connect_by(client, &at, 1, no_token()), NETFD_EDEADLINE);
     assert_eq!(error_text(), format!("dial tcp {}: i/o timeout", at.text()));
@@ -173,7 +167,7 @@ fn a_dial_whose_deadline_passed_on_the_way_reads_the_same() {
 
 #[test]
 fn a_dial_that_was_canceled_says_so() {
-    let at = nobody();
+    let at = refusing();
     let client = socket(AF_INET, SOCK_STREAM);
     let token = Token::new();
     token.fire();
@@ -446,7 +440,7 @@ fn udp_is_named_too() {
 
 #[test]
 fn a_mapped_address_is_told_as_plain_ipv4() {
-    let mut to = Addr::parse("tcp6", &format!("[::]:{}", nobody().port()));
+    let mut to = Addr::parse("tcp6", &format!("[::]:{}", refusing().port()));
     // SAFETY: the storage holds a sockaddr_in6.
     let inet6 = unsafe { &mut *to.ptr_mut().cast::<libc::sockaddr_in6>() };
     inet6.sin6_addr.s6_addr = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];

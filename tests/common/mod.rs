@@ -804,6 +804,28 @@ pub fn run_program(program: &std::path::Path, args: &[&str]) -> String {
     );
     told
 }
+
+/// A TCP address of 127.0.0.1 at which connects are refused: somebody has the
+/// port for as long as the process lives, so that no other test gets it, and
+/// does not listen.
+pub fn refusing() -> Addr {
+    let at = Addr::parse("tcp", "127.0.0.1:0");
+    let fd = socket(libc::AF_INET, libc::SOCK_STREAM);
+    // SAFETY: the address is as long as said.
+    assert_eq!(unsafe { libc::bind(fd, at.ptr(), at.len) }, 0);
+    let at = local_addr(fd);
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { netfd_detach(fd) }, fd); // left open, and not counted
+    at
+}
+
+/// A TCP address of 127.0.0.1 that was free a moment ago.
+pub fn free_place() -> Addr {
+    let (fd, at) = listener();
+    assert_eq!(destroy(fd), 0);
+    at
+}
+
 pub mod calls;
 /// A socketpair(2) that the library does not know, close-on-exec.
 pub fn plain_pair(sotype: c_int) -> (c_int, c_int) {
