@@ -174,6 +174,133 @@ struct netfd_error {
 };
 
 /**
+ * How netfd_listen() and netfd_listen_packet() go about it. Set `size` to the
+ * struct's sizeof; all else zero is Go's way.
+ */
+struct netfd_listen_config {
+    /**
+     * The caller's sizeof of this struct.
+     */
+    size_t size;
+    /**
+     * How many connections may queue; 0 or less: as many as the system allows.
+     */
+    int backlog;
+    /**
+     * SO_REUSEPORT: 1 on; 0 or -1 off.
+     */
+    int reuse_port;
+    /**
+     * IPV6_V6ONLY: 1 on, -1 off. 0 is Go's rule: on for "tcp6" and "udp6";
+     * else off, and the wildcard of IPv4, "0.0.0.0:80", takes IPv6 too.
+     */
+    int v6only;
+    /**
+     * TCP, what connections inherit: silence before the first keepalive
+     * probe, in nanoseconds, rounded up to seconds; 0: 15 s. Negative: no
+     * keepalive.
+     */
+    int64_t keepalive_idle;
+    /**
+     * TCP: between probes, likewise; 0: 15 s. Negative: the kernel's own.
+     */
+    int64_t keepalive_interval;
+    /**
+     * TCP: how many probes; 0: 9. Negative: the kernel's own.
+     */
+    int keepalive_count;
+    /**
+     * TCP_NODELAY: 0 or 1 on, -1 off.
+     */
+    int nodelay;
+    /**
+     * Multipath TCP: 1 on, with plain TCP where that fails; 0 or -1 off.
+     */
+    int mptcp;
+    /**
+     * Whether netfd_destroy() removes the socket file: 1 on, -1 off. 0: on
+     * for listeners, off for "unixgram".
+     */
+    int unlink;
+    /**
+     * Called with the socket before it is bound: the descriptor, Go's
+     * concrete network ("tcp6"), and the address it is for. A negative
+     * result ends the call, which returns it. It may destroy its own
+     * descriptor, which ends the call with NETFD_ECLOSED. No C++ exception
+     * may leave it. NULL: none.
+     */
+    int (*control)(int fd, const char *network, const char *address, void *arg);
+    /**
+     * What `control` is called with.
+     */
+    void *control_arg;
+};
+
+/**
+ * How netfd_dial() goes about it. Set `size` to the struct's sizeof; all else
+ * zero is Go's way.
+ */
+struct netfd_dial_config {
+    /**
+     * The caller's sizeof of this struct.
+     */
+    size_t size;
+    /**
+     * When to give up, in nanoseconds of CLOCK_MONOTONIC, see netfd_after();
+     * it covers the lookup and all attempts. 0: never.
+     */
+    int64_t deadline;
+    /**
+     * A token that ends it, or NULL.
+     */
+    struct netfd_cancel *cancel;
+    /**
+     * Where to come from, as "192.0.2.1:0" or ":5000", for unix sockets a
+     * path; no name. NULL: the kernel's choice.
+     */
+    const char *local_address;
+    /**
+     * How long an attempt may take before the next address is tried beside
+     * it, in nanoseconds; 0: 250 ms. Negative: one after the other, each
+     * with its share of the time that is left, at least 2 s.
+     */
+    int64_t fallback_delay;
+    /**
+     * TCP: silence before the first keepalive probe, in nanoseconds, rounded
+     * up to seconds; 0: 15 s. Negative: no keepalive.
+     */
+    int64_t keepalive_idle;
+    /**
+     * TCP: between probes, likewise; 0: 15 s. Negative: the kernel's own.
+     */
+    int64_t keepalive_interval;
+    /**
+     * TCP: how many probes; 0: 9. Negative: the kernel's own.
+     */
+    int keepalive_count;
+    /**
+     * TCP_NODELAY: 0 or 1 on, -1 off.
+     */
+    int nodelay;
+    /**
+     * Multipath TCP: 1 on, with plain TCP where that fails; 0 or -1 off.
+     */
+    int mptcp;
+    /**
+     * Called with each socket before it is bound or connected: the
+     * descriptor, Go's concrete network ("tcp4"), and the address it is for.
+     * A negative result ends netfd_dial(), which returns it. It may destroy
+     * its own descriptor, which ends netfd_dial() with NETFD_ECLOSED. No C++
+     * exception may leave it. NULL: none.
+     */
+    int (*control)(int fd, const char *network, const char *address, void *arg);
+    /**
+     * What `control` is called with.
+     */
+    void *control_arg;
+};
+
+/**
  * Counts of the whole process. Set `size` to the struct's sizeof before the
  * call that fills it in.
  */
@@ -422,6 +549,93 @@ int netfd_accept(int fd,
                  socklen_t *raddrlen);
 
 /**
+ * Listens on an address by name.
+ *
+ * An empty host, or a wildcard, listens on IPv4 and IPv6 where both are there.
+ * Of a name's addresses the first IPv4 one is taken, else the first. TCP
+ * connections inherit TCP_NODELAY and keepalive, so that netfd_accept() is
+ * one system call. A unix socket's file is removed by netfd_destroy(), before
+ * close(2), in the process that made it and if it is still the same file
+ * (device and inode; the check and the removal are not one step; a relative
+ * path is looked up where the process is then). A file that is there already,
+ * a stale socket's too, is -EADDRINUSE and never removed.
+ *
+ * @param network  "tcp", "tcp4", "tcp6", "unix" or "unixpacket"
+ * @param address  "host:port", ":port", a service's name for the port, 0 for
+ *                 any; a path, or "@name"
+ * @param cfg      how, or NULL
+ * @return the descriptor, the caller's until netfd_destroy(), or
+ *   -EFAULT, -EINVAL `cfg` says what cannot be, or a path is too long,
+ *   NETFD_ENETWORK unknown network, or one of packets, NETFD_EADDRESS bad
+ *   address or unknown service, NETFD_ENOHOST no such host, NETFD_EDNS no
+ *   lookup, NETFD_ECLOSED destroyed by `control`, -EAGAIN no thread to look
+ *   up with, -ENOMEM,
+ *   or what socket(2), setsockopt(2), bind(2) or listen(2) said, negated
+ *
+ * Any thread; parks only to look up a name. Follows Go
+ * `net.ListenConfig.Listen`.
+ *
+ * # Safety
+ *
+ * `network` and `address` are NULL or end with a NUL; `cfg` is NULL or
+ * readable for its `size` bytes, and its pointers are NULL or valid.
+ */
+NETFD_MUST_USE
+int netfd_listen(const char *network,
+                 const char *address,
+                 const struct netfd_listen_config *cfg);
+
+/**
+ * Binds a datagram socket to an address by name.
+ *
+ * As netfd_listen(), for sockets that receive and send by themselves. They may
+ * send to broadcast addresses. A multicast group's address stands for its
+ * port: the socket is bound to the wildcard, with SO_REUSEADDR.
+ *
+ * @param network  "udp", "udp4", "udp6" or "unixgram"
+ * @param address  as for netfd_listen()
+ * @param cfg      how, or NULL; what concerns TCP and `backlog` has no effect
+ * @return the descriptor, the caller's until netfd_destroy(), or
+ *   as netfd_listen(); NETFD_ENETWORK unknown network, or one of connections
+ *
+ * Any thread; parks only to look up a name. Follows Go
+ * `net.ListenConfig.ListenPacket`.
+ *
+ * # Safety
+ *
+ * As for netfd_listen().
+ */
+NETFD_MUST_USE
+int netfd_listen_packet(const char *network,
+                        const char *address,
+                        const struct netfd_listen_config *cfg);
+
+/**
+ * Takes the sockets that systemd passed to this process.
+ *
+ * They are attached: non-blocking, close-on-exec, the caller's until
+ * netfd_destroy(). TCP sockets get TCP_NODELAY and keepalive. What an earlier
+ * call took stays as it is. What is no socket is passed over. The environment
+ * (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) is left alone.
+ *
+ * @param name  which of them, by FileDescriptorName=; NULL: all
+ * @param fds   where to store them, in order; NULL where `cap` is 0
+ * @param cap   how many to take at most
+ * @return how many match, of which the first `cap` were taken; 0 where none
+ *   was passed, or what was passed is for another process or is malformed;
+ *   or -EFAULT, -ENOMEM
+ *
+ * Any thread, but nobody may change the environment meanwhile; never parks.
+ * Follows sd_listen_fds(3) and sd_listen_fds_with_names(3).
+ *
+ * # Safety
+ *
+ * `name` is NULL or ends with a NUL; `fds` is NULL or writable for `cap`
+ * entries.
+ */
+int netfd_listen_fds(const char *name, int *fds, size_t cap);
+
+/**
  * Connects a socket, and waits until the connection stands or has failed.
  *
  * A datagram socket is aimed at another peer at once. A unix socket whose
@@ -462,6 +676,79 @@ int netfd_connect(int fd,
                   socklen_t laddrlen,
                   const struct sockaddr *raddr,
                   socklen_t raddrlen,
+                  int64_t deadline,
+                  struct netfd_cancel *cancel);
+
+/**
+ * Connects to an address by name.
+ *
+ * The host is looked up, and its addresses are tried as RFC 8305 has it:
+ * families in turn, another one each 250 ms and as soon as one fails, until
+ * the first stands; the others are closed. A TCP connection has TCP_NODELAY
+ * and keepalive after 15 s. An empty host is this machine.
+ *
+ * @param network  "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix",
+ *                 "unixgram" or "unixpacket"
+ * @param address  "host:port", "[v6%zone]:port", a service's name for the
+ *                 port; for unix sockets a path, or "@name"
+ * @param cfg      how, or NULL
+ * @return the descriptor, the caller's until netfd_destroy(), or
+ *   -EFAULT, -EINVAL `cfg` says what cannot be, or a unix path is too long,
+ *   NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
+ *   service, or none of the local address's family,
+ *   NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no thread to
+ *   look up with, -ENOMEM, or what socket(2), bind(2) or connect(2) said for
+ *   the first address, negated: netfd_error_text() tells of each
+ *
+ * Any thread; parks until it is decided. A lookup runs on a helper thread,
+ * which a caller whose time is up leaves behind; at most 500 run at once.
+ * Follows Go `net.Dialer.Dial`.
+ *
+ * # Safety
+ *
+ * `network` and `address` are NULL or end with a NUL; `cfg` is NULL or
+ * readable for its `size` bytes, and its pointers are NULL or valid.
+ */
+NETFD_MUST_USE
+int netfd_dial(const char *network,
+               const char *address,
+               const struct netfd_dial_config *cfg);
+
+/**
+ * Looks up the addresses of a host, in the order in which they are to be
+ * tried (RFC 6724, as the C library has it).
+ *
+ * @param network   as for netfd_dial(); it limits the family
+ * @param address   as for netfd_dial(); an empty host is the wildcard
+ * @param out       where to store the addresses; NULL where `cap` is 0
+ * @param cap       how many fit
+ * @param deadline  when to give up, in nanoseconds of CLOCK_MONOTONIC, or
+ *                  NETFD_NO_DEADLINE
+ * @param cancel    a token that ends it, or NULL
+ * @return how many addresses there are, of which the first `cap` are stored,
+ *   or
+ *   -EFAULT, -EINVAL a unix path that is too long, NETFD_ENETWORK,
+ *   NETFD_EADDRESS bad address or unknown service, NETFD_ENOHOST no such
+ *   host, NETFD_EDNS no lookup, NETFD_EDEADLINE, NETFD_ECANCELED,
+ *   -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no thread to
+ *   look up with, -ENOMEM
+ *
+ * Any thread; parks as netfd_dial() does. IPv4-mapped addresses come as plain
+ * IPv4, and none comes twice. Follows Go `net.Resolver.LookupIPAddr`,
+ * `net.ResolveTCPAddr` and getaddrinfo(3).
+ *
+ * # Safety
+ *
+ * `network` and `address` are NULL or end with a NUL; `out` is NULL or
+ * writable for `cap` entries; `cancel` is NULL or a token that is not freed
+ * before the call returns, unless it is set on a descriptor.
+ */
+int netfd_resolve(const char *network,
+                  const char *address,
+                  struct sockaddr_storage *out,
+                  size_t cap,
                   int64_t deadline,
                   struct netfd_cancel *cancel);
 

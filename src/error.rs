@@ -46,13 +46,16 @@ calls! {
     Eventfd2 "eventfd2"
     Fcntl "fcntl"
     Futex "futex"
+    GetAddrInfo "getaddrinfo"
     GetPeerName "getpeername"
     GetSockName "getsockname"
     GetSockOpt "getsockopt"
     Listen "listen"
+    Lstat "lstat"
     Malloc "malloc"
     Mmap "mmap"
     Ppoll "ppoll"
+    PthreadCreate "pthread_create"
     Read "read"
     Readv "readv"
     Recv "recv"
@@ -106,6 +109,11 @@ impl Error {
     /// to blame.
     pub const fn argument(errno: c_int) -> Self {
         Self::ours(-errno)
+    }
+
+    /// A code that a caller's own function gave, which is negative.
+    pub const fn given(code: c_int) -> Self {
+        Self::ours(code)
     }
 
     /// What the system call named `call` said.

@@ -46,6 +46,8 @@ thread_local! {
     };
 }
 
+static AT_THREAD_END: process::AtThreadEnd = process::AtThreadEnd::new();
+
 fn thread_ends() {
     OWN.with(|own| {
         own.ends.set(true);
@@ -62,7 +64,7 @@ pub fn with_waiter<T>(park: impl FnOnce(&'static Waiter, u32) -> Result<T>) -> R
             return park(adopted(cached)?, cached);
         }
         let (id, _) = WAITERS.take()?;
-        if !own.ends.get() && process::at_thread_end(thread_ends) {
+        if !own.ends.get() && AT_THREAD_END.run(thread_ends) {
             own.id.set(id);
             return park(adopted(id)?, id);
         }

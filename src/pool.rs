@@ -37,6 +37,15 @@ pub fn boxed<T: Default, const N: usize>() -> Result<Box<[T; N]>> {
     room.into_boxed_slice().try_into().map_err(|_| full())
 }
 
+/// One value in a box, or `-ENOMEM`.
+pub fn boxed_one<T>(value: T) -> Result<Box<[T; 1]>> {
+    let full = || Error::os(libc::ENOMEM, Sys::Malloc);
+    let mut room = Vec::new();
+    room.try_reserve_exact(1).map_err(|_| full())?;
+    room.push(value);
+    room.into_boxed_slice().try_into().map_err(|_| full())
+}
+
 impl<T: Pooled> Pool<T> {
     /// An empty pool.
     #[allow(clippy::new_without_default, reason = "it is used for a static")]
@@ -115,14 +124,16 @@ impl<T: Pooled> Pool<T> {
     }
 }
 
+/// The two numbers in a word: the high half, the low half.
 #[allow(
     clippy::cast_possible_truncation,
     reason = "the low half is what is meant"
 )]
-const fn halves(head: u64) -> (u32, u32) {
+pub const fn halves(head: u64) -> (u32, u32) {
     ((head >> 32) as u32, head as u32)
 }
 
-const fn joined(count: u32, id: u32) -> u64 {
+/// A word of two numbers: the high half, the low half.
+pub const fn joined(count: u32, id: u32) -> u64 {
     (count as u64) << 32 | id as u64
 }

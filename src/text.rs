@@ -1,4 +1,5 @@
-//! Text of a bounded length, built without the heap. What is too long is cut.
+//! Text that is built without fail: of a bounded length, where what is too long
+//! is cut; or of any, where what finds no memory is left out.
 
 use core::fmt;
 
@@ -38,5 +39,33 @@ impl<const N: usize> fmt::Write for Text<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push(text.as_bytes());
         Ok(())
+    }
+}
+
+/// Text of any length, on the heap: what there is no memory for is left out.
+#[derive(Debug, Default)]
+pub struct Long(Vec<u8>);
+
+impl Long {
+    /// No text.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds bytes, which need not be UTF-8.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.0.try_reserve(bytes.len()).is_ok() {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+
+    /// The text.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }

@@ -1,95 +1,213 @@
 //! An address from text, in Go's grammar, without looking anything up.
 
+use super::complaint::{Complaint, Read};
+use super::network::{Network, Protocol};
 use super::sockaddr::{PATH_ROOM, inet, unix_named};
 use crate::error::{ADDRESS, INVAL, NETWORK, Result};
 use crate::sys::{interface_index, socket::Sockaddr};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use core::str::FromStr;
 
-/// The address that `text` means on `network`.
-pub fn parse(network: &[u8], text: &[u8]) -> Result<Sockaddr> {
-    match network {
-        b"tcp" | b"udp" => parse_inet(text, |_| true),
-        b"tcp4" | b"udp4" => parse_inet(text, |ip| ip.is_ipv4()),
-        b"tcp6" | b"udp6" => parse_inet(text, |ip| ip.is_ipv6()),
-        b"unix" | b"unixgram" | b"unixpacket" => parse_unix(text),
-        _ => Err(NETWORK),
-    }
+/// The host in an address text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// None: the wildcard, or where one dials, this machine.
+    Any,
+    /// An IP address, and for IPv6 the interface's index or 0.
+    Ip(IpAddr, u32),
+    /// A name, which has to be looked up.
+    Name(&'a str),
 }
 
-/// Go's `host:port` with literal addresses. An empty host is the wildcard: of
-/// IPv6 where the network has it, for that one takes IPv4 too.
-fn parse_inet(text: &[u8], fits: impl Fn(&IpAddr) -> bool) -> Result<Sockaddr> {
-    let text = core::str::from_utf8(text).map_err(|_| ADDRESS)?;
-    let (host, port) = split_host_port(text)?;
-    let port = match port {
-        "" => 0,
-        digits => number(digits).ok_or(ADDRESS)?,
-    };
-    let wildcards = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
-    let (ip, scope) = match host {
-        "" => (wildcards.into_iter().find(&fits).ok_or(ADDRESS)?, 0),
-        _ => parse_host(host)?,
-    };
-    if !fits(&ip) {
+/// The port in an address text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port<'a> {
+    /// A number.
+    Number(u16),
+    /// A service's name.
+    Service(&'a str),
+}
+
+/// What an address text of an IP network says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostPort<'a> {
+    /// The host.
+    pub host: Host<'a>,
+    /// The port.
+    pub port: Port<'a>,
+}
+
+/// The address that `text` means on the network `name`: nothing that would
+/// have to be looked up, and no sign before the port.
+pub fn parse(name: &[u8], text: &[u8]) -> Result<Sockaddr> {
+    let network = Network::find(name).ok_or(NETWORK)?;
+    if network.protocol == Protocol::Unix {
+        return unix(text).map_err(|complaint| complaint.error);
+    }
+    let port = text.rsplit(|byte| *byte == b':').next();
+    if text.is_empty() || port.is_some_and(|port| port.starts_with(b"+")) {
         return Err(ADDRESS);
     }
-    Ok(inet(ip, port, scope))
+    let read = host_port(&network, text).map_err(|complaint| complaint.error)?;
+    match (read.host, read.port) {
+        (Host::Any, Port::Number(port)) => wildcard(&network, port).ok_or(ADDRESS),
+        (Host::Ip(ip, scope), Port::Number(port)) => Ok(inet(ip, port, scope)),
+        _ => Err(ADDRESS),
+    }
 }
 
-/// A literal IP address, with its zone as an interface's index.
-fn parse_host(host: &str) -> Result<(IpAddr, u32)> {
+/// The wildcard of a network: of IPv6 where the network has it, for that one
+/// takes IPv4 too.
+pub fn wildcard(network: &Network, port: u16) -> Option<Sockaddr> {
+    let wildcards: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+    let ip = wildcards.into_iter().find(|ip| network.takes(ip))?;
+    Some(inet(ip, port, 0))
+}
+
+/// Reads Go's `host:port`. A text without anything is Go's: any host, port 0.
+pub fn host_port<'a>(network: &Network, text: &'a [u8]) -> Read<'a, HostPort<'a>> {
+    if text.is_empty() {
+        let (host, port) = (Host::Any, Port::Number(0));
+        return Ok(HostPort { host, port });
+    }
+    let (host, port) = split_host_port(text)?;
+    // Go looks at the port first.
+    let port = read_port(network, port)?;
+    let host = read_host(network, host)?;
+    Ok(HostPort { host, port })
+}
+
+/// Go `parsePort`: a number may have a sign, and what is none is a service.
+fn read_port<'a>(network: &Network, text: &'a [u8]) -> Read<'a, Port<'a>> {
+    let negative = text.starts_with(b"-");
+    let digits = text
+        .strip_prefix(b"-")
+        .or(text.strip_prefix(b"+"))
+        .unwrap_or(text);
+    if digits.iter().all(u8::is_ascii_digit) {
+        let number = digits.iter().fold(0u32, |number, digit| {
+            number
+                .saturating_mul(10)
+                .saturating_add(u32::from(digit - b'0'))
+        });
+        return match u16::try_from(number) {
+            Ok(number) if !negative || number == 0 => Ok(Port::Number(number)),
+            _ => Err(Complaint::address(text, "invalid port")),
+        };
+    }
+    // What getservbyname(3) could find: one printable word.
+    match core::str::from_utf8(text) {
+        Ok(service) if text.iter().all(u8::is_ascii_graphic) => Ok(Port::Service(service)),
+        _ => Err(Complaint::service(network.transport(), text)),
+    }
+}
+
+/// A literal IP address, with its zone as an interface's index, or a name.
+fn read_host<'a>(network: &Network, text: &'a [u8]) -> Read<'a, Host<'a>> {
+    let Ok(host) = core::str::from_utf8(text) else {
+        return Err(Complaint::host(text));
+    };
+    if host.is_empty() {
+        return Ok(Host::Any);
+    }
     let (ip, zone) = match host.split_once('%') {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (host, None),
     };
-    let ip: IpAddr = ip.parse().map_err(|_| ADDRESS)?;
-    let Some(zone) = zone else {
-        return Ok((ip.to_canonical(), 0));
+    let Ok(ip) = ip.parse::<IpAddr>() else {
+        return if is_domain_name(text) {
+            Ok(Host::Name(host))
+        } else {
+            Err(Complaint::host(text))
+        };
     };
-    if ip.to_canonical().is_ipv4() {
-        return Err(ADDRESS);
+    let plain = ip.to_canonical();
+    let scope = match zone {
+        None => 0,
+        // As in Go's netip, a zone is IPv6's, and a mapped address is not.
+        Some(_) if plain.is_ipv4() => return Err(Complaint::host(text)),
+        Some(zone) => interface_index(zone)
+            .or_else(|| number(zone))
+            .ok_or(Complaint::address(text, "no such network interface"))?,
+    };
+    if network.takes(&plain) {
+        Ok(Host::Ip(plain, scope))
+    } else {
+        Err(Complaint::address(text, "no suitable address found"))
     }
-    let scope = match interface_index(zone) {
-        Some(index) => index,
-        None => number(zone).ok_or(ADDRESS)?,
-    };
-    Ok((ip, scope))
 }
 
 /// A decimal number without a sign.
-fn number<T: FromStr>(digits: &str) -> Option<T> {
+fn number(digits: &str) -> Option<u32> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| plain)
 }
 
+/// Go `isDomainName`: labels of letters, digits, hyphens and underscores, one
+/// to 63 of them, neither beginning nor ending with a hyphen; at most 253 in
+/// all but for a dot at the end; and not all digits.
+fn is_domain_name(text: &[u8]) -> bool {
+    let name = text.strip_suffix(b".").unwrap_or(text);
+    let is_label = |label: &[u8]| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with(b"-")
+            && !label.ends_with(b"-")
+            && label
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= 253
+        && name.split(|byte| *byte == b'.').all(is_label)
+        && name
+            .iter()
+            .any(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
+}
+
 /// Go `net.SplitHostPort`: the last colon parts them, and a host with colons
 /// stands in brackets.
-fn split_host_port(text: &str) -> Result<(&str, &str)> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or(ADDRESS)?;
-            (host, port.strip_prefix(':').ok_or(ADDRESS)?)
-        }
-        None => text.split_once(':').ok_or(ADDRESS)?,
+fn split_host_port(text: &[u8]) -> Read<'_, (&[u8], &[u8])> {
+    let complain = |why| Err(Complaint::address(text, why));
+    let Some(colon) = text.iter().rposition(|byte| *byte == b':') else {
+        return complain("missing port in address");
     };
-    let in_brackets = text.starts_with('[');
-    if port.contains([':', '[', ']']) || host.contains(['[', ']']) {
-        return Err(ADDRESS);
+    let (before, port) = text.split_at(colon);
+    let port = port.get(1..).unwrap_or_default();
+    let (host, behind) = match text.strip_prefix(b"[") {
+        Some(inside) => {
+            let Some(end) = inside.iter().position(|byte| *byte == b']') else {
+                return complain("missing ']' in address");
+            };
+            let (host, rest) = inside.split_at(end);
+            let rest = rest.get(1..).unwrap_or_default();
+            match rest.split_first() {
+                Some((b':', behind)) if !behind.contains(&b':') => (host, behind),
+                Some((b':', _)) => return complain("too many colons in address"),
+                _ => return complain("missing port in address"),
+            }
+        }
+        None if before.contains(&b':') => return complain("too many colons in address"),
+        None => (before, text),
+    };
+    if host.contains(&b'[') || behind.contains(&b'[') {
+        return complain("unexpected '[' in address");
     }
-    if !in_brackets && host.contains(':') {
-        return Err(ADDRESS);
+    if behind.contains(&b']') {
+        return complain("unexpected ']' in address");
     }
     Ok((host, port))
 }
 
 /// A path, of any bytes, with room for its NUL; or "@name", which needs none.
-fn parse_unix(text: &[u8]) -> Result<Sockaddr> {
+pub fn unix(text: &[u8]) -> Read<'_, Sockaddr> {
     if text.contains(&0) {
-        return Err(ADDRESS);
+        return Err(Complaint::address(text, "invalid address"));
     }
     if text.len() > PATH_ROOM || (text.len() == PATH_ROOM && !text.starts_with(b"@")) {
-        return Err(INVAL);
+        // Go says it of bind(2) or connect(2), which it does not come to.
+        return Err(Complaint {
+            error: INVAL,
+            why: "invalid argument",
+            ..Complaint::missing()
+        });
     }
     let mut name = [0; PATH_ROOM];
     for (place, byte) in name.iter_mut().zip(text) {

@@ -92,6 +92,21 @@ pub fn inet(ip: IpAddr, port: u16, scope: u32) -> Sockaddr {
     Sockaddr::from_bytes(bytes.get(..at).unwrap_or_default())
 }
 
+/// The wildcard of IPv4 in the place of that of IPv6.
+pub fn narrowed(address: &Sockaddr) -> Option<Sockaddr> {
+    let (ip, _) = ip_of(address)?;
+    let is_wide = ip.is_ipv6() && ip.is_unspecified();
+    is_wide.then(|| inet(Ipv4Addr::UNSPECIFIED.into(), port_of(address), 0))
+}
+
+/// The wildcard of the family of `ip`.
+pub fn unspecified(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 /// The unix address whose name, NULs included, is `name`.
 pub fn unix_named(name: &[u8]) -> Sockaddr {
     let mut bytes = [0; ADDRESS_ROOM];
@@ -117,6 +132,32 @@ pub fn unix_path(address: &Sockaddr) -> Option<&[u8]> {
         Parts::Path(path) => Some(path),
         _ => None,
     }
+}
+
+/// The IP address, and for IPv6 the interface's index or 0.
+pub fn ip_of(address: &Sockaddr) -> Option<(IpAddr, u32)> {
+    match parts(address) {
+        Parts::Inet(ip, _, scope) => Some((ip, scope)),
+        _ => None,
+    }
+}
+
+/// The port of an IP address; 0 where there is none.
+pub fn port_of(address: &Sockaddr) -> u16 {
+    match parts(address) {
+        Parts::Inet(_, port, _) => port,
+        _ => 0,
+    }
+}
+
+/// Whether it is the wildcard of its family, whatever the port.
+pub fn is_unspecified(address: &Sockaddr) -> bool {
+    matches!(parts(address), Parts::Inet(ip, ..) if ip.is_unspecified())
+}
+
+/// Whether it is a group's and not a host's.
+pub fn is_multicast(address: &Sockaddr) -> bool {
+    matches!(parts(address), Parts::Inet(ip, ..) if ip.is_multicast())
 }
 
 /// Whether the address says nothing: no port, and no host.

@@ -4,8 +4,8 @@
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result, Sys};
 use crate::fd::cancel::{Cancel, Held};
 use crate::fd::table::{self, Entry, Kind};
-use crate::fd::word::{Attempt, Entered, Hold, Tag, Turn};
-use crate::park::{self, Waiter};
+use crate::fd::word::{Attempt, Entered, Hold, State, Tag, Turn};
+use crate::park::{self, Slot, Waiter};
 use crate::poll::{Outcome, Poller, Watch};
 use crate::sync::Ordering;
 use crate::sys::{Fd, event, futex, process, time};
@@ -56,6 +56,22 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The descriptor's token alone.
+    pub const NONE: Self = Self {
+        side: None,
+        deadline: 0,
+        token: None,
+    };
+
+    /// The same, and not beyond `deadline` (0: no limit).
+    #[must_use]
+    pub fn no_later(self, deadline: i64) -> Self {
+        Self {
+            deadline: earlier(self.deadline, deadline),
+            ..self
+        }
+    }
+
     /// The descriptor's own limits and no others.
     pub const fn of(side: Side) -> Self {
         Self {
@@ -178,6 +194,19 @@ impl Call {
         self.entry.mutex.wake(self.epoch, &turns);
     }
 
+    /// Whether the descriptor is still the caller's.
+    pub fn is_open(&self) -> bool {
+        self.entry.mutex.is_open(self.tag)
+    }
+
+    /// Leaves, and has the last one out close the descriptor, unless somebody
+    /// else sees to its end already.
+    pub fn destroy_when_left(self) {
+        if self.is_open() {
+            let _ = self.entry.close_later(State::Destroying);
+        }
+    }
+
     /// Whether somebody has the turn of `side` and is not parked.
     pub fn is_at_work(&self, side: Side) -> bool {
         self.entry.mutex.is_at_work(side.turn())
@@ -195,14 +224,10 @@ impl Call {
     /// As `prepare`, for a descriptor that was open a moment ago.
     #[inline]
     fn prepare_open(&self, limits: Limits) -> Result<()> {
-        if self.entry.cancel.is_fired() || limits.token.is_some_and(Cancel::is_fired) {
+        if self.entry.cancel.is_fired() {
             return Err(CANCELED);
         }
-        let deadline = self.deadline(limits);
-        if deadline != 0 && deadline <= time::now() {
-            return Err(DEADLINE);
-        }
-        Ok(())
+        in_time(self.deadline(limits), limits.token)
     }
 
     /// The earlier of the deadlines that count; 0: none.
@@ -316,16 +341,20 @@ impl Call {
 
     /// Parks for `ns`, unless a limit is nearer. For a caller with a turn.
     pub fn pause(&self, ns: i64, limits: Limits) -> Result<()> {
-        let until = time::now().saturating_add(ns);
-        let short = Limits {
-            deadline: earlier(limits.deadline, until),
-            ..limits
-        };
+        let short = limits.no_later(time::now().saturating_add(ns));
         let turn = self.held.turn().unwrap_or(Turn::PollBoth);
         match self.poll(turn, -1, 0, short, &mut Poller::default()) {
             Err(error) if error.same(DEADLINE) => self.prepare(limits),
             other => other.map(drop),
         }
+    }
+
+    /// Parks until `fd` has input: an epoll set, say, in which the descriptor is
+    /// one of several. For a caller with a turn.
+    pub fn wait_on(&self, fd: Fd, limits: Limits) -> Result<()> {
+        let turn = self.held.turn().unwrap_or(Turn::PollBoth);
+        self.poll(turn, fd, libc::POLLIN, limits, &mut Poller::default())
+            .map(drop)
     }
 
     /// Polls under `turn`, which the caller has: arm, look, sleep. The order
@@ -395,7 +424,7 @@ impl Call {
                     Attempt::Gone => return Err(CLOSED),
                     Attempt::Busy => {}
                 }
-                let waited = self.queue(limits, waiter);
+                let waited = self.look(limits, waiter).and_then(|look| look.nap(waiter));
                 if !mutex.unqueue(self.epoch, turn, waiter) {
                     waiter.settle();
                     self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
@@ -408,58 +437,60 @@ impl Call {
         })
     }
 
-    /// Sleeps in a queue, once.
-    fn queue(&self, limits: Limits, waiter: &Waiter) -> Result<()> {
-        let look = self.look(limits, waiter)?;
-        let signal = if limits.token.is_some() {
-            // Only a poll hears a token of the call's own. (One that is set
-            // on the descriptor ends the turn's holder, and so one by one all
-            // who queue behind it.)
-            let outcome = look.poll(&mut Poller::default(), -1, 0, waiter)?;
-            outcome.signal
-        } else {
-            // futex(2) without a limit is restarted after a handler that was
-            // installed with SA_RESTART; one with a limit is not.
-            let far = if park::interruptible() { i64::MAX } else { 0 };
-            let limit = if look.deadline == 0 {
-                far
-            } else {
-                look.deadline
-            };
-            waiter.sleep(limit) == futex::Woken::Signal
-        };
-        if signal && park::interruptible() {
-            return Err(Error::os(libc::EINTR, Sys::Futex));
-        }
-        Ok(())
-    }
-
     /// Looks, once the waiter is visible, at what could forbid to sleep.
     #[inline(always)]
     fn look(&self, limits: Limits, waiter: &Waiter) -> Result<Look> {
         if !self.entry.mutex.is_open(self.tag) {
             return Err(CLOSED);
         }
-        let now = time::now();
-        let mut look = Look {
-            deadline: self.deadline(limits),
-            timeout: -1,
-            of_fd: self.entry.cancel.hold(),
-            of_call: limits.token,
-        };
-        if look.tokens().any(Cancel::is_fired) {
-            return Err(CANCELED);
-        }
-        if look.deadline != 0 {
-            look.timeout = look.deadline.saturating_sub(now);
-            if look.timeout <= 0 {
-                return Err(DEADLINE);
-            }
-        }
-        waiter.since.store(now, Ordering::Relaxed);
+        let of_fd = self.entry.cancel.hold();
+        let look = Look::new(self.deadline(limits), of_fd, limits.token, waiter)?;
         self.entry.parks.fetch_add(1, Ordering::Relaxed);
         Ok(look)
     }
+}
+
+/// Whether a call with these limits may go on.
+#[inline]
+pub fn in_time(deadline: i64, token: Option<&'static Cancel>) -> Result<()> {
+    if token.is_some_and(Cancel::is_fired) {
+        return Err(CANCELED);
+    }
+    if deadline != 0 && deadline <= time::now() {
+        return Err(DEADLINE);
+    }
+    Ok(())
+}
+
+/// Parks a caller who waits for no descriptor, but for `is_done`: whoever makes
+/// that true takes the waiter out of `slot` afterwards, and wakes it.
+pub fn wait_for(
+    slot: &Slot,
+    is_done: impl Fn() -> bool,
+    deadline: i64,
+    token: Option<&'static Cancel>,
+) -> Result<()> {
+    park::with_waiter(|waiter, id| {
+        if token.is_some() {
+            park::need_event(waiter);
+        }
+        loop {
+            waiter.arm(token.is_some());
+            slot.put(id);
+            let slept = if is_done() {
+                Ok(())
+            } else {
+                Look::new(deadline, None, token, waiter).and_then(|look| look.nap(waiter))
+            };
+            if !slot.withdraw(id) {
+                waiter.settle();
+            }
+            if is_done() {
+                return Ok(());
+            }
+            slept?;
+        }
+    })
 }
 
 /// Whether a call is to be made again: at once, or when it is ready.
@@ -485,6 +516,57 @@ struct Look {
 }
 
 impl Look {
+    #[inline(always)]
+    fn new(
+        deadline: i64,
+        of_fd: Option<Held>,
+        of_call: Option<&'static Cancel>,
+        waiter: &Waiter,
+    ) -> Result<Self> {
+        let now = time::now();
+        let mut look = Self {
+            deadline,
+            timeout: -1,
+            of_fd,
+            of_call,
+        };
+        if look.tokens().any(Cancel::is_fired) {
+            return Err(CANCELED);
+        }
+        if deadline != 0 {
+            look.timeout = deadline.saturating_sub(now);
+            if look.timeout <= 0 {
+                return Err(DEADLINE);
+            }
+        }
+        waiter.since.store(now, Ordering::Relaxed);
+        Ok(look)
+    }
+
+    /// Sleeps, once, without a descriptor to wait for.
+    fn nap(&self, waiter: &Waiter) -> Result<()> {
+        let signal = if self.of_call.is_some() {
+            // Only a poll hears a token of the call's own. (One that is set
+            // on the descriptor ends the turn's holder, and so one by one all
+            // who queue behind it.)
+            self.poll(&mut Poller::default(), -1, 0, waiter)?.signal
+        } else {
+            // futex(2) without a limit is restarted after a handler that was
+            // installed with SA_RESTART; one with a limit is not.
+            let far = if park::interruptible() { i64::MAX } else { 0 };
+            let limit = if self.deadline == 0 {
+                far
+            } else {
+                self.deadline
+            };
+            waiter.sleep(limit) == futex::Woken::Signal
+        };
+        if signal && park::interruptible() {
+            return Err(Error::os(libc::EINTR, Sys::Futex));
+        }
+        Ok(())
+    }
+
     fn tokens(&self) -> impl Iterator<Item = &'static Cancel> {
         let of_fd = self.of_fd.as_ref().and_then(Held::token);
         of_fd.into_iter().chain(self.of_call)

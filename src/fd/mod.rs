@@ -1,6 +1,8 @@
 //! Descriptors: from an int to its entry, who may enter, and the loops that
 //! call and park.
 
+pub mod any;
+mod bound;
 pub mod cancel;
 pub mod desc;
 pub mod mutex;

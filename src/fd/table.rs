@@ -5,6 +5,7 @@
 //! read without a lock, so that a fork(2) finds them whole.
 
 use crate::error::{BADF, CLOSED, Error, Result, Sys};
+use crate::fd::bound;
 use crate::fd::cancel::Place;
 use crate::fd::mutex::FdMutex;
 use crate::fd::peer::Peer;
@@ -89,6 +90,8 @@ pub struct Entry {
     pub(crate) peer: Peer,
     /// A connection that was accepted and found no memory, plus 1.
     homeless: AtomicI32,
+    /// The socket file that goes with the descriptor; 0: none.
+    bound: bound::Place,
     /// Who waits for the last caller to leave.
     closer: Slot,
     /// How often a descriptor of this number has ended, in steps of `ENDS`,
@@ -197,8 +200,14 @@ impl Entry {
         }
     }
 
+    /// The descriptor's socket file is to go with it, when it is destroyed.
+    pub fn unlink_at_end(&self, path: &[u8]) -> Result<()> {
+        self.bound.set(path)
+    }
+
     /// All of a descriptor's state but its lifetime.
     fn forget(&self) {
+        self.bound.clear();
         if let Some(fd) = self.take_homeless() {
             let _ = sys::close(fd);
         }
@@ -279,6 +288,16 @@ impl Entry {
         })
     }
 
+    /// As `close`, for a caller who is inside himself and must not wait: the end
+    /// comes when he leaves.
+    pub fn close_later(&self, end: State) -> Result<()> {
+        let epoch = process::epoch();
+        let tag = self.mutex.close(epoch, end)?;
+        // Not the last one out, for its caller is inside.
+        self.mutex.leave(epoch, tag, Hold::NONE);
+        Ok(())
+    }
+
     /// The last one out ends what the state says. The slot is free before
     /// close(2), for close(2) lets the kernel hand the number out again.
     #[cold]
@@ -287,6 +306,10 @@ impl Entry {
             // Replaced: neither the number nor this state is ours any more, and
             // whoever replaced it tells those who wait.
             return Err(CLOSED);
+        }
+        if state == State::Destroying {
+            // Before close(2), as in Go: somebody may be about to bind it.
+            self.bound.unlink();
         }
         self.forget();
         let closer = self.closer.take();

@@ -6,7 +6,7 @@ use crate::error::{self, Error, FAULT, INVAL, Result};
 use crate::net::failure::{self, Place};
 use crate::sys::process::Uncancelable;
 use crate::sys::socket::{Bytes, Sockaddr};
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::panic::AssertUnwindSafe;
 use core::{mem, ptr, slice};
 use libc::{c_char, c_int, sockaddr, socklen_t};
@@ -185,6 +185,60 @@ impl AddressOut {
         let len = socklen_t::try_from(bytes.len()).unwrap_or(0);
         // SAFETY: as above.
         unsafe { *self.len = len };
+    }
+}
+
+/// The longest struct that a caller could mean: more than any version of this
+/// library will have.
+const CONFIG_MAX: usize = 4096;
+
+/// A struct of C that a caller filled in, with the size he knows it by: what he
+/// does not know is zero, and what this library does not know has to be. NULL:
+/// all of it is zero.
+///
+/// # Safety
+///
+/// `from` is NULL or points to a size, and to as many readable bytes as that
+/// says, up to `CONFIG_MAX`; a `T` of zeros is valid, as is one of any bytes
+/// that a caller may write.
+pub unsafe fn config<T: Copy>(from: *const T) -> Result<T> {
+    // SAFETY: the caller's promise.
+    let mut whole: T = unsafe { mem::zeroed() };
+    if from.is_null() {
+        return Ok(whole);
+    }
+    // SAFETY: the size is the first field.
+    let size = unsafe { from.cast::<usize>().read_unaligned() };
+    if size == 0 || size > CONFIG_MAX {
+        return Err(INVAL);
+    }
+    // SAFETY: the caller says that there are `size` bytes.
+    let bytes = unsafe { slice::from_raw_parts(from.cast::<u8>(), size) };
+    let known = mem::size_of::<T>().min(size);
+    if bytes.iter().skip(known).any(|byte| *byte != 0) {
+        return Err(INVAL);
+    }
+    // SAFETY: `known` bytes are there on both sides.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut whole).cast(), known) };
+    Ok(whole)
+}
+
+/// Where a descriptor is shown to a function of the caller's.
+pub type ControlFn =
+    unsafe extern "C" fn(c_int, *const c_char, *const c_char, *mut c_void) -> c_int;
+
+/// A caller's control function as `net` takes it.
+///
+/// # Safety
+///
+/// `function` may be called with `arg`.
+pub unsafe fn control(
+    function: ControlFn,
+    arg: *mut c_void,
+) -> impl Fn(c_int, &CStr, &CStr) -> c_int {
+    move |fd, network, address| {
+        // SAFETY: the caller's promise; both texts end with a NUL.
+        unsafe { function(fd, network.as_ptr(), address.as_ptr(), arg) }
     }
 }
 

@@ -134,9 +134,8 @@ pub unsafe extern "C-unwind" fn netfd_last_error(out: *mut ErrorRecord) -> c_int
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn netfd_error_text(buf: *mut c_char, cap: usize) -> c_int {
     quiet(|| {
-        let whole = failure::last().map(|last| last.text()).unwrap_or_default();
         // SAFETY: the contract above.
-        unsafe { store_text(whole.bytes(), buf, cap) }
+        failure::read_text(|text| unsafe { store_text(text, buf, cap) })
     })
     .unwrap_or_else(Error::code)
 }

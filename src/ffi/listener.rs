@@ -1,8 +1,13 @@
 //! Listening and accepting.
 
-use super::boundary::{AddressOut, address, boundary};
-use crate::net::listen;
-use libc::{c_int, sockaddr, socklen_t};
+use super::boundary::{self, AddressOut, address, boundary, text};
+use crate::error::{FAULT, INVAL, Result};
+use crate::net::bind::{self, ListenConfig as Config};
+use crate::net::options::{Switch, TcpOptions};
+use crate::net::{activation, listen};
+use crate::sys::Fd;
+use core::ffi::c_void;
+use libc::{c_char, c_int, sockaddr, socklen_t};
 
 /// Makes a socket a listener: SO_REUSEADDR, bind(2), listen(2).
 ///
@@ -77,5 +82,216 @@ pub unsafe extern "C-unwind" fn netfd_accept(
         let (conn, peer) = listen::accept(fd)?;
         out.store(&peer);
         Ok(conn)
+    })
+}
+
+/// How netfd_listen() and netfd_listen_packet() go about it. Set `size` to the
+/// struct's sizeof; all else zero is Go's way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ListenConfig {
+    /// The caller's sizeof of this struct.
+    pub size: usize,
+    /// How many connections may queue; 0 or less: as many as the system allows.
+    pub backlog: c_int,
+    /// SO_REUSEPORT: 1 on; 0 or -1 off.
+    pub reuse_port: c_int,
+    /// IPV6_V6ONLY: 1 on, -1 off. 0 is Go's rule: on for "tcp6" and "udp6";
+    /// else off, and the wildcard of IPv4, "0.0.0.0:80", takes IPv6 too.
+    pub v6only: c_int,
+    /// TCP, what connections inherit: silence before the first keepalive
+    /// probe, in nanoseconds, rounded up to seconds; 0: 15 s. Negative: no
+    /// keepalive.
+    pub keepalive_idle: i64,
+    /// TCP: between probes, likewise; 0: 15 s. Negative: the kernel's own.
+    pub keepalive_interval: i64,
+    /// TCP: how many probes; 0: 9. Negative: the kernel's own.
+    pub keepalive_count: c_int,
+    /// TCP_NODELAY: 0 or 1 on, -1 off.
+    pub nodelay: c_int,
+    /// Multipath TCP: 1 on, with plain TCP where that fails; 0 or -1 off.
+    pub mptcp: c_int,
+    /// Whether netfd_destroy() removes the socket file: 1 on, -1 off. 0: on
+    /// for listeners, off for "unixgram".
+    pub unlink: c_int,
+    /// Called with the socket before it is bound: the descriptor, Go's
+    /// concrete network ("tcp6"), and the address it is for. A negative
+    /// result ends the call, which returns it. It may destroy its own
+    /// descriptor, which ends the call with NETFD_ECLOSED. No C++ exception
+    /// may leave it. NULL: none.
+    pub control: Option<
+        unsafe extern "C" fn(
+            fd: c_int,
+            network: *const c_char,
+            address: *const c_char,
+            arg: *mut c_void,
+        ) -> c_int,
+    >,
+    /// What `control` is called with.
+    pub control_arg: *mut c_void,
+}
+
+/// Listens on an address by name.
+///
+/// An empty host, or a wildcard, listens on IPv4 and IPv6 where both are there.
+/// Of a name's addresses the first IPv4 one is taken, else the first. TCP
+/// connections inherit TCP_NODELAY and keepalive, so that netfd_accept() is
+/// one system call. A unix socket's file is removed by netfd_destroy(), before
+/// close(2), in the process that made it and if it is still the same file
+/// (device and inode; the check and the removal are not one step; a relative
+/// path is looked up where the process is then). A file that is there already,
+/// a stale socket's too, is -EADDRINUSE and never removed.
+///
+/// @param network  "tcp", "tcp4", "tcp6", "unix" or "unixpacket"
+/// @param address  "host:port", ":port", a service's name for the port, 0 for
+///                 any; a path, or "@name"
+/// @param cfg      how, or NULL
+/// @return the descriptor, the caller's until netfd_destroy(), or
+///   -EFAULT, -EINVAL `cfg` says what cannot be, or a path is too long,
+///   NETFD_ENETWORK unknown network, or one of packets, NETFD_EADDRESS bad
+///   address or unknown service, NETFD_ENOHOST no such host, NETFD_EDNS no
+///   lookup, NETFD_ECLOSED destroyed by `control`, -EAGAIN no thread to look
+///   up with, -ENOMEM,
+///   or what socket(2), setsockopt(2), bind(2) or listen(2) said, negated
+///
+/// Any thread; parks only to look up a name. Follows Go
+/// `net.ListenConfig.Listen`.
+///
+/// # Safety
+///
+/// `network` and `address` are NULL or end with a NUL; `cfg` is NULL or
+/// readable for its `size` bytes, and its pointers are NULL or valid.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C-unwind" fn netfd_listen(
+    network: *const c_char,
+    address: *const c_char,
+    cfg: *const ListenConfig,
+) -> c_int {
+    // SAFETY: the contract above.
+    boundary("listen", || unsafe {
+        by_name(network, address, cfg, bind::listen)
+    })
+}
+
+/// Binds a datagram socket to an address by name.
+///
+/// As netfd_listen(), for sockets that receive and send by themselves. They may
+/// send to broadcast addresses. A multicast group's address stands for its
+/// port: the socket is bound to the wildcard, with SO_REUSEADDR.
+///
+/// @param network  "udp", "udp4", "udp6" or "unixgram"
+/// @param address  as for netfd_listen()
+/// @param cfg      how, or NULL; what concerns TCP and `backlog` has no effect
+/// @return the descriptor, the caller's until netfd_destroy(), or
+///   as netfd_listen(); NETFD_ENETWORK unknown network, or one of connections
+///
+/// Any thread; parks only to look up a name. Follows Go
+/// `net.ListenConfig.ListenPacket`.
+///
+/// # Safety
+///
+/// As for netfd_listen().
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C-unwind" fn netfd_listen_packet(
+    network: *const c_char,
+    address: *const c_char,
+    cfg: *const ListenConfig,
+) -> c_int {
+    // SAFETY: the contract above.
+    boundary("listen", || unsafe {
+        by_name(network, address, cfg, bind::listen_packet)
+    })
+}
+
+type Bind = fn(&[u8], &[u8], &Config<'_>) -> Result<Fd>;
+
+/// # Safety
+///
+/// As for netfd_listen().
+unsafe fn by_name(
+    network: *const c_char,
+    address: *const c_char,
+    cfg: *const ListenConfig,
+    bind: Bind,
+) -> Result<c_int> {
+    // SAFETY: the caller's promise.
+    let network = unsafe { text(network) }?;
+    // SAFETY: the caller's promise.
+    let address = unsafe { text(address) }?;
+    // SAFETY: the caller's promise; all fields are numbers or pointers.
+    let cfg = unsafe { boundary::config(cfg) }?;
+    // SAFETY: the caller's promise.
+    let control = cfg
+        .control
+        .map(|run| unsafe { boundary::control(run, cfg.control_arg) });
+    let config = Config {
+        backlog: cfg.backlog,
+        reuse_port: Switch::new(cfg.reuse_port)?,
+        v6only: Switch::new(cfg.v6only)?,
+        options: TcpOptions::new(
+            cfg.keepalive_idle,
+            cfg.keepalive_interval,
+            cfg.keepalive_count,
+            Switch::new(cfg.nodelay)?,
+        )?,
+        mptcp: Switch::new(cfg.mptcp)?,
+        unlink: Switch::new(cfg.unlink)?,
+        control: control.as_ref().map(|run| run as &dyn Fn(_, &_, &_) -> _),
+    };
+    bind(network, address, &config)
+}
+
+/// Takes the sockets that systemd passed to this process.
+///
+/// They are attached: non-blocking, close-on-exec, the caller's until
+/// netfd_destroy(). TCP sockets get TCP_NODELAY and keepalive. What an earlier
+/// call took stays as it is. What is no socket is passed over. The environment
+/// (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) is left alone.
+///
+/// @param name  which of them, by FileDescriptorName=; NULL: all
+/// @param fds   where to store them, in order; NULL where `cap` is 0
+/// @param cap   how many to take at most
+/// @return how many match, of which the first `cap` were taken; 0 where none
+///   was passed, or what was passed is for another process or is malformed;
+///   or -EFAULT, -ENOMEM
+///
+/// Any thread, but nobody may change the environment meanwhile; never parks.
+/// Follows sd_listen_fds(3) and sd_listen_fds_with_names(3).
+///
+/// # Safety
+///
+/// `name` is NULL or ends with a NUL; `fds` is NULL or writable for `cap`
+/// entries.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn netfd_listen_fds(
+    name: *const c_char,
+    fds: *mut c_int,
+    cap: usize,
+) -> c_int {
+    boundary("listen", || {
+        if fds.is_null() && cap > 0 {
+            return Err(FAULT);
+        }
+        let name = if name.is_null() {
+            None
+        } else {
+            // SAFETY: the contract above.
+            Some(unsafe { text(name) }?)
+        };
+        let mut taken = 0;
+        let count = activation::listen_fds(name, |fd| {
+            if taken == cap {
+                return false;
+            }
+            // SAFETY: `taken` is less than `cap`.
+            let place = unsafe { fds.add(taken) };
+            // SAFETY: the place is writable.
+            unsafe { place.write(fd) };
+            taken += 1;
+            true
+        })?;
+        c_int::try_from(count).map_err(|_| INVAL)
     })
 }

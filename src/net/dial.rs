@@ -1,160 +1,540 @@
-//! Go's connect.
+//! Go's Dial, with the Happy Eyeballs of RFC 8305: the one room where several
+//! addresses are tried for one connection.
 
-use crate::addr;
-use crate::error::{CLOSED, Error, Result, Sys};
-use crate::fd::cancel::Held;
-use crate::fd::desc::{Call, Limits, Patience, Side};
-use crate::net::failure::{self, Place};
+use crate::addr::{self, Complaint, Host, Network, Port, Protocol};
+use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result, Sys};
+use crate::fd::any;
+use crate::fd::cancel::Cancel;
+use crate::fd::desc::{Call, Limits, Side, in_time};
+use crate::net::connect::{self, Progress};
+use crate::net::control::{self, Control};
+use crate::net::failure::{self, Failure, Place};
+use crate::net::lookup::{self, Failed, Patience, Purpose, push};
+use crate::net::options::TcpOptions;
+use crate::net::socket as sockets;
 use crate::poll::Poller;
-use crate::sync::Ordering;
-use crate::sys::{Fd, socket, socket::Sockaddr};
+use crate::sys::Fd;
+use crate::sys::socket::{self, Sockaddr};
+use crate::sys::time::{self, SECOND};
+use crate::text::Long;
+use libc::c_short;
 
-/// The first pause after a unix socket's full backlog, and the longest.
-const PAUSE: i64 = 1_000_000;
-const PAUSE_MAX: i64 = 64_000_000;
+/// The Connection Attempt Delay of RFC 8305: 250 ms.
+const DELAY: i64 = 250_000_000;
 
-/// Go `netFD.dial` and `netFD.connect`: bind where asked, connect, wait until
-/// it is decided. `deadline` and `token` are this call's alone.
-pub fn connect(
-    fd: Fd,
-    laddr: Option<&Sockaddr>,
-    raddr: &Sockaddr,
+/// The least that a partial deadline leaves an address: Go's `saneMinimum`.
+const SHARE_MIN: i64 = 2 * SECOND;
+
+/// Whole attempts at one address that are made once more, as in Go: the kernel
+/// connected the socket to itself, or found no port.
+const AGAIN_MAX: u32 = 2;
+
+/// How long is slept at a time while there are several attempts and somebody
+/// knows their descriptors: one that he destroys wakes nobody. 10 ms.
+const SLICE: i64 = 10_000_000;
+
+/// Go's Dialer.
+#[derive(Clone, Copy)]
+pub struct Dialer<'a> {
+    /// Until when, lookup and all attempts together; 0: no limit.
+    pub deadline: i64,
+    /// Held by the caller.
+    pub token: Option<&'static Cancel>,
+    /// The local address's text.
+    pub local: Option<&'a [u8]>,
+    /// How long before the next address is tried as well, in ns; 0: the
+    /// default; negative: not before the one before has failed.
+    pub fallback_delay: i64,
+    /// What a TCP connection is given.
+    pub options: TcpOptions,
+    /// Whether Multipath TCP is tried first.
+    pub mptcp: bool,
+    /// What sees each socket before it is bound or connected.
+    pub control: Option<Control<'a>>,
+}
+
+/// Go `Dialer.Dial`.
+pub fn dial(name: &[u8], text: &[u8], dialer: &Dialer<'_>) -> Result<Fd> {
+    let Some(network) = Network::find(name) else {
+        return Err(Failed::from(Complaint::network(name)).record("dial", name));
+    };
+    let (local, targets) =
+        targets(&network, text, dialer).map_err(|failed| failed.record("dial", name))?;
+    Race {
+        network: &network,
+        dialer,
+        local,
+        targets: &targets,
+        next: 0,
+        next_at: 0,
+        running: Vec::new(),
+        failed: Vec::new(),
+    }
+    .run()
+}
+
+/// Where a connection is to come from.
+#[derive(Clone, Copy, Debug)]
+enum Local {
+    /// From wherever the kernel says, and this port; 0: any.
+    Port(u16),
+    /// From this address.
+    At(Sockaddr),
+}
+
+impl Local {
+    fn read<'a>(network: &Network, text: &'a [u8]) -> addr::Read<'a, Self> {
+        if network.protocol == Protocol::Unix {
+            return addr::unix(text).map(Self::At);
+        }
+        let read = addr::host_port(network, text)?;
+        match (read.host, read.port) {
+            (Host::Any, Port::Number(port)) => Ok(Self::Port(port)),
+            (Host::Ip(ip, scope), Port::Number(port)) => Ok(Self::At(addr::inet(ip, port, scope))),
+            // As in Go, whose local address is one already.
+            _ => Err(Complaint::address(text, "invalid address")),
+        }
+    }
+
+    fn takes(&self, target: &Sockaddr) -> bool {
+        match self {
+            Self::Port(_) => true,
+            Self::At(local) => local.family() == target.family(),
+        }
+    }
+
+    /// What the socket for `target` is bound to.
+    fn of(&self, target: &Sockaddr) -> Option<Sockaddr> {
+        match self {
+            Self::Port(0) => None,
+            Self::Port(port) => {
+                let (ip, _) = addr::ip_of(target)?;
+                Some(addr::inet(addr::unspecified(ip), *port, 0))
+            }
+            Self::At(local) => Some(*local),
+        }
+    }
+}
+
+/// The addresses that are to be tried, in their order, and where from.
+fn targets(
+    network: &Network,
+    text: &[u8],
+    dialer: &Dialer<'_>,
+) -> core::result::Result<(Local, Vec<Sockaddr>), Failed> {
+    if text.is_empty() {
+        return Err(Complaint::missing().into());
+    }
+    let local = match dialer.local {
+        Some(text) => Local::read(network, text)?,
+        None => Local::Port(0),
+    };
+    let patience = Patience {
+        deadline: dialer.deadline,
+        token: dialer.token,
+    };
+    let mut all = lookup::addresses(network, text, Purpose::Dial, patience)?;
+    all.retain(|target| local.takes(target));
+    if all.is_empty() {
+        let text = dialer.local.unwrap_or_default();
+        return Err(Complaint::address(text, "no suitable address found").into());
+    }
+    Ok((local, interleaved(all)?))
+}
+
+/// RFC 8305, section 4: the families take turns, that of the first address
+/// first.
+fn interleaved(all: Vec<Sockaddr>) -> Result<Vec<Sockaddr>> {
+    let Some(first) = all.first().map(Sockaddr::family) else {
+        return Ok(all);
+    };
+    let mut ones = all.iter().filter(|target| target.family() == first);
+    let mut others = all.iter().filter(|target| target.family() != first);
+    let mut mixed = Vec::new();
+    loop {
+        let pair = [ones.next(), others.next()];
+        if pair.iter().all(Option::is_none) {
+            return Ok(mixed);
+        }
+        for target in pair.into_iter().flatten() {
+            push(&mut mixed, *target)?;
+        }
+    }
+}
+
+/// One socket on its way to one address.
+#[derive(Debug)]
+struct Attempt {
+    target: usize,
+    tries: Tries,
+    /// Its share of the time where the addresses take turns; 0: no limit.
     deadline: i64,
-    token: Option<&Held>,
-) -> Result<()> {
-    let limits = Limits {
-        side: Some(Side::Write),
-        deadline,
-        token: token.and_then(Held::token),
-    };
-    let mut call = Call::exclusive(fd, Side::Write)?;
-    let result = attempt(&mut call, laddr, raddr, limits);
-    result.map_err(|error| {
-        // As in Go, the source is told where the caller named one. What the
-        // kernel picked has gone with the attempt.
-        let place = Place {
-            local: laddr.copied().unwrap_or_else(Sockaddr::none),
-            remote: *raddr,
-            ..Place::of(&call)
-        };
-        failure::record("dial", place, error)
-    })
+    call: Call,
 }
 
-fn attempt(
-    call: &mut Call,
-    laddr: Option<&Sockaddr>,
-    raddr: &Sockaddr,
-    limits: Limits,
-) -> Result<()> {
-    let fd = call.fd();
-    call.rwlock(limits, Patience::Park)?;
-    call.prepare(limits)?;
-    // The kernel itself says so only from the second time on, where nobody was
-    // in connect(2) when the connection was made. A socket without a peer that
-    // is known need not be asked.
-    let was_connected = call.kind().takes_turns() && call.entry().peer.get().is_some();
-    if was_connected && socket::getpeername(fd).is_ok() {
-        return Err(Error::os(libc::EISCONN, Sys::Connect));
-    }
-    if let Some(laddr) = laddr {
-        bind(fd, laddr)?;
-    }
-    let peer = match start(call, raddr, limits) {
-        Ok(Progress::Connected) => socket::getpeername(fd).unwrap_or(*raddr),
-        Ok(Progress::Pending) => decide(call, limits).inspect_err(|error| give_up(fd, *error))?,
-        Err(error) => return Err(error),
-    };
-    // A datagram socket may have another peer tomorrow, by connect(2) on the
-    // bare fd: the kernel is asked when somebody wants to know.
-    if call.kind().takes_turns() {
-        call.entry().begin(&peer);
-    }
-    Ok(())
+/// What was tried at an address before that is not held against it.
+#[derive(Clone, Copy, Debug)]
+struct Tries {
+    again: u32,
+    /// It is Multipath TCP's turn.
+    mptcp: bool,
 }
 
-/// bind(2). A second attempt finds the socket bound by the first.
-fn bind(fd: Fd, laddr: &Sockaddr) -> Result<()> {
-    let bound = socket::bind(fd, laddr);
-    match bound {
-        Err(error) if error.is(libc::EINVAL) => {
-            let now = socket::getsockname(fd)?;
-            if addr::is_within(&now, laddr) {
-                Ok(())
+/// Why an attempt is at an end.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// The address is no good.
+    Address(Error),
+    /// The kernel connected the socket to itself: nobody listens there.
+    Itself,
+    /// All is over: a limit, the control function, destroy.
+    Race(Error),
+}
+
+type Outcome<T> = core::result::Result<T, Stop>;
+
+impl Attempt {
+    /// Ends the socket; `undecided`, the kernel may still be at it, and may
+    /// have to be told in so many words: the child of a fork(2) has a copy.
+    fn discard(self, undecided: bool) {
+        if undecided && self.call.is_open() {
+            connect::give_up(self.call.fd());
+        }
+        self.call.destroy_when_left();
+    }
+}
+
+/// The attempts at one connection.
+struct Race<'a> {
+    network: &'a Network,
+    dialer: &'a Dialer<'a>,
+    local: Local,
+    targets: &'a [Sockaddr],
+    /// The target that comes next, and when, however the others fare.
+    next: usize,
+    next_at: i64,
+    running: Vec<Attempt>,
+    /// The targets that failed, and why.
+    failed: Vec<(usize, Error)>,
+}
+
+impl Race<'_> {
+    fn run(mut self) -> Result<Fd> {
+        let ended = self.until_won();
+        let pending = self.running.first().map(|attempt| attempt.target);
+        for loser in self.running.drain(..) {
+            loser.discard(true);
+        }
+        ended.map_err(|error| self.explain(error, pending))
+    }
+
+    fn until_won(&mut self) -> Result<Fd> {
+        let mut poller = Poller::default();
+        loop {
+            let won = if self.is_next_due() {
+                let target = self.next;
+                self.next += 1;
+                self.next_at = time::now().saturating_add(self.delay());
+                poller = Poller::default();
+                let mptcp = self.dialer.mptcp && self.network.protocol == Protocol::Tcp;
+                self.attempt(target, Tries { again: 0, mptcp })?
+            } else if self.running.is_empty() {
+                self.failed.sort_by_key(|(target, _)| *target);
+                let first = self.failed.first().map(|(_, error)| *error);
+                return Err(first.unwrap_or(crate::error::PANIC));
             } else {
-                bound
+                let ready = self.wait(&mut poller)?;
+                self.look(ready, &mut poller)?
+            };
+            if let Some(fd) = won {
+                return Ok(fd);
             }
         }
-        _ => bound,
     }
-}
 
-enum Progress {
-    Connected,
-    Pending,
-}
+    fn is_serial(&self) -> bool {
+        self.dialer.fallback_delay < 0
+    }
 
-/// connect(2), once: after EINTR the attempt goes on by itself. A unix
-/// socket's full backlog leaves nothing pending; there it is tried again.
-fn start(call: &Call, raddr: &Sockaddr, limits: Limits) -> Result<Progress> {
-    let mut pause = PAUSE;
-    loop {
-        let error = match socket::connect(call.fd(), raddr) {
-            Ok(()) => return Ok(Progress::Connected),
-            Err(error) => error,
+    fn delay(&self) -> i64 {
+        match self.dialer.fallback_delay {
+            0 => DELAY,
+            delay => delay,
+        }
+    }
+
+    fn is_next_due(&self) -> bool {
+        let is_time = self.running.is_empty() || (!self.is_serial() && time::now() >= self.next_at);
+        self.next < self.targets.len() && is_time
+    }
+
+    /// The limits of the whole.
+    fn limits(&self) -> Limits {
+        Limits {
+            side: None,
+            deadline: self.dialer.deadline,
+            token: self.dialer.token,
+        }
+    }
+
+    /// Go `partialDeadline`: where the addresses take turns each has its share
+    /// of the time that is left, which is not too short for any.
+    fn partial_deadline(&self) -> i64 {
+        let deadline = self.dialer.deadline;
+        if deadline == 0 || !self.is_serial() {
+            return 0;
+        }
+        let now = time::now();
+        let left = deadline.saturating_sub(now);
+        let addresses = i64::try_from(self.targets.len() - self.next + 1).unwrap_or(i64::MAX);
+        let share = (left / addresses).max(SHARE_MIN.min(left));
+        now.saturating_add(share)
+    }
+
+    /// Tries one address, as often as it takes. `Some`: it stands. `None`: it
+    /// is under way, or has failed.
+    fn attempt(&mut self, target: usize, mut tries: Tries) -> Result<Option<Fd>> {
+        self.running
+            .try_reserve(1)
+            .map_err(|_| Error::os(libc::ENOMEM, Sys::Malloc))?;
+        loop {
+            let stopped = match self.start(target, tries) {
+                Ok((attempt, Progress::Pending)) => {
+                    self.running.push(attempt);
+                    return Ok(None);
+                }
+                Ok((attempt, Progress::Connected(peer))) => match self.finish(attempt, &peer) {
+                    Ok(fd) => return Ok(Some(fd)),
+                    Err(stop) => stop,
+                },
+                Err(stop) => stop,
+            };
+            match self.another((target, tries), stopped)? {
+                Some(next) => tries = next,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// What is tried once more after an attempt that came to nothing: plain
+    /// TCP, or the same where the failure says nothing of the address. `None`:
+    /// the address has failed, and the next one's turn has come.
+    fn another(&mut self, (target, tries): (usize, Tries), stopped: Stop) -> Result<Option<Tries>> {
+        let (error, spurious) = match stopped {
+            Stop::Race(error) => return Err(error),
+            Stop::Itself => (Error::os(libc::ECONNREFUSED, Sys::Connect), true),
+            Stop::Address(error) => (error, error.is(libc::EADDRNOTAVAIL)),
         };
-        if [libc::EINPROGRESS, libc::EALREADY, libc::EINTR]
-            .iter()
-            .any(|errno| error.is(*errno))
+        let mut next = Tries {
+            mptcp: false,
+            ..tries
+        };
+        if tries.mptcp {
+            return Ok(Some(next));
+        }
+        if spurious && self.picks_port() && tries.again < AGAIN_MAX {
+            next.again += 1;
+            return Ok(Some(next));
+        }
+        self.next_at = time::now();
+        push(&mut self.failed, (target, error))?;
+        Ok(None)
+    }
+
+    /// Whether it is TCP from a port of the kernel's choice.
+    fn picks_port(&self) -> bool {
+        let port = match &self.local {
+            Local::Port(port) => *port,
+            Local::At(local) => addr::port_of(local),
+        };
+        self.network.protocol == Protocol::Tcp && port == 0
+    }
+
+    /// Makes a socket and has it connect.
+    fn start(&self, target: usize, tries: Tries) -> Outcome<(Attempt, Progress)> {
+        let Some(raddr) = self.targets.get(target) else {
+            return Err(Stop::Race(crate::error::PANIC));
+        };
+        in_time(self.dialer.deadline, self.dialer.token).map_err(Stop::Race)?;
+        let proto = if tries.mptcp { libc::IPPROTO_MPTCP } else { 0 };
+        let fd =
+            sockets::make(raddr.family(), self.network.sotype, proto).map_err(Stop::Address)?;
+        let attempt = Attempt {
+            target,
+            tries,
+            deadline: self.partial_deadline(),
+            call: Call::exclusive(fd, Side::Write).map_err(Stop::Race)?,
+        };
+        match self.set_off(&attempt.call, raddr) {
+            Ok(progress) => Ok((attempt, progress)),
+            Err(stop) => {
+                attempt.discard(false);
+                Err(stop)
+            }
+        }
+    }
+
+    /// The order is Go's: options, control function, bind, connect.
+    fn set_off(&self, call: &Call, raddr: &Sockaddr) -> Outcome<Progress> {
+        let fd = call.fd();
+        sockets::set_broadcast(call).map_err(Stop::Address)?;
+        if let Some(control) = self.dialer.control {
+            control::run(control, call, self.network, raddr).map_err(Stop::Race)?;
+        }
+        if let Some(local) = self.local.of(raddr) {
+            socket::bind(fd, &local).map_err(Stop::Address)?;
+        }
+        connect::start(call, raddr, self.limits()).map_err(|error| {
+            let over = [DEADLINE, CANCELED, CLOSED];
+            if error.is(libc::EINTR) || over.iter().any(|limit| error.same(*limit)) {
+                Stop::Race(error)
+            } else {
+                Stop::Address(error)
+            }
+        })
+    }
+
+    /// Parks until an attempt may be decided, or the next one's time has come.
+    /// What the one is ready for that runs alone.
+    fn wait(&mut self, poller: &mut Poller) -> Result<Option<c_short>> {
+        let Some((first, rest)) = self.running.split_first() else {
+            return Ok(None);
+        };
+        let mut limits = self.limits().no_later(first.deadline);
+        if self.next < self.targets.len() && !self.is_serial() {
+            limits = limits.no_later(self.next_at);
+        }
+        if self.dialer.control.is_some() && !rest.is_empty() {
+            limits = limits.no_later(time::now().saturating_add(SLICE));
+        }
+        let rest = rest.iter().map(|attempt| &attempt.call);
+        match any::wait(&first.call, rest, Side::Write.event(), limits, poller) {
+            // Perhaps not of the whole.
+            Err(error) if error.same(DEADLINE) => {
+                in_time(self.dialer.deadline, self.dialer.token)?;
+                Ok(Some(0))
+            }
+            other => other,
+        }
+    }
+
+    /// Looks which attempts are decided. `ready`: what is known already.
+    fn look(&mut self, ready: Option<c_short>, poller: &mut Poller) -> Result<Option<Fd>> {
+        let mut index = 0;
+        while let Some(attempt) = self.running.get(index) {
+            let decided = match self.decided(attempt, ready) {
+                Ok(None) => {
+                    if ready.is_some_and(|ready| ready != 0) {
+                        poller.missed();
+                    }
+                    index += 1;
+                    continue;
+                }
+                Ok(Some(peer)) => Ok(peer),
+                Err(stop) => Err(stop),
+            };
+            let attempt = self.running.swap_remove(index);
+            let of = (attempt.target, attempt.tries);
+            let stopped = match decided {
+                Ok(peer) => match self.finish(attempt, &peer) {
+                    Ok(fd) => return Ok(Some(fd)),
+                    Err(stop) => stop,
+                },
+                Err(stop) => {
+                    attempt.discard(true);
+                    stop
+                }
+            };
+            if let Some(next) = self.another(of, stopped)?
+                && let Some(fd) = self.attempt(of.0, next)?
+            {
+                return Ok(Some(fd));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What became of an attempt: its peer, or nothing yet.
+    fn decided(&self, attempt: &Attempt, ready: Option<c_short>) -> Outcome<Option<Sockaddr>> {
+        let call = &attempt.call;
+        call.prepare(Limits::NONE).map_err(Stop::Race)?;
+        let ready = match ready {
+            Some(ready) => ready,
+            None => call.poll_now(Side::Write.event()).map_err(Stop::Address)?,
+        };
+        if ready == 0 {
+            return match in_time(attempt.deadline, None) {
+                Ok(()) => Ok(None),
+                Err(error) => Err(Stop::Address(error)),
+            };
+        }
+        // Where poll(2) sees no error there is none, and who has a peer is
+        // connected: SO_ERROR need not be asked.
+        if ready & (libc::POLLERR | libc::POLLHUP) == 0
+            && let Ok(peer) = socket::getpeername(call.fd())
         {
-            return Ok(Progress::Pending);
+            return Ok(Some(peer));
         }
-        if !error.is(libc::EAGAIN) || raddr.family() != libc::AF_UNIX {
-            return Err(error);
-        }
-        call.pause(pause, limits)?;
-        pause = (pause * 2).min(PAUSE_MAX);
+        connect::verdict(call, ready).map_err(Stop::Address)
     }
-}
 
-/// Waits until the attempt is decided. An SO_ERROR of 0 is not believed
-/// without a peer.
-fn decide(call: &Call, limits: Limits) -> Result<Sockaddr> {
-    let fd = call.fd();
-    let mut poller = Poller::default();
-    loop {
-        let ready = call.wait(Side::Write.event(), limits, &mut poller)?;
-        let errno = match call.entry().taken.swap(0, Ordering::AcqRel) {
-            0 => socket::socket_option(fd, libc::SO_ERROR)?,
-            taken => taken,
+    /// Makes a connection the caller's.
+    fn finish(&self, attempt: Attempt, peer: &Sockaddr) -> Outcome<Fd> {
+        let (call, fd) = (&attempt.call, attempt.call.fd());
+        let is_itself = self.picks_port()
+            && socket::getsockname(fd).is_ok_and(|local| local.bytes() == peer.bytes());
+        if is_itself {
+            attempt.discard(true);
+            return Err(Stop::Itself);
+        }
+        if self.network.protocol == Protocol::Tcp {
+            self.dialer.options.apply(fd);
+        }
+        connect::stands(call, peer);
+        if let Err(error) = call.prepare(Limits::NONE) {
+            attempt.discard(true);
+            return Err(Stop::Race(error));
+        }
+        Ok(fd)
+    }
+
+    /// Records the failure of the whole: with the text of all that was tried.
+    /// `pending` is the target that `error` found under way.
+    fn explain(&self, error: Error, pending: Option<usize>) -> Error {
+        let last = self.next.checked_sub(1);
+        let has_failed = |target| {
+            self.failed
+                .iter()
+                .any(|(failed, _)| Some(*failed) == target)
         };
-        match errno {
-            0 | libc::EISCONN => {}
-            libc::EINPROGRESS | libc::EALREADY | libc::EINTR => {
-                poller.missed();
-                continue;
+        let stopped = pending.or(last.filter(|last| !has_failed(Some(*last))));
+        let stopped = stopped.map(|target| (target, error));
+        let mut told = stopped.into_iter().chain(self.failed.iter().copied());
+        let Some((target, error)) = told.next() else {
+            return failure::record("dial", self.place(0), error);
+        };
+        let place = self.place(target);
+        let mut text = Long::new();
+        for (index, (other, why)) in told.enumerate() {
+            if index == 0 {
+                text.push(Failure::new("dial", place, error).text().bytes());
             }
-            errno => return Err(Error::os(errno, Sys::Connect)),
+            text.push(b"; ");
+            text.push(addr::text(&self.place(other).remote).bytes());
+            text.push(b": ");
+            text.push(failure::cause(why).bytes());
         }
-        match socket::getpeername(fd) {
-            Ok(peer) => return Ok(peer),
-            // It failed, and somebody else was told why.
-            Err(_) if ready & libc::POLLHUP != 0 => {
-                return Err(Error::os(libc::ECONNABORTED, Sys::Connect));
-            }
-            Err(_) => poller.missed(),
-        }
+        failure::record_as("dial", place, error, text)
     }
-}
 
-/// Ends an attempt that the kernel would carry on with, so that a handshake
-/// that completes late is no success; and one that has failed, which the next
-/// connect(2) would be told of once more, as ECONNABORTED. What destroy or
-/// detach ended is not touched: the descriptor is not this call's any more,
-/// and copies of it in other processes live on.
-fn give_up(fd: Fd, error: Error) {
-    if !error.same(CLOSED) {
-        let _ = socket::disconnect(fd);
-        let _ = socket::socket_option(fd, libc::SO_ERROR);
+    fn place(&self, target: usize) -> Place {
+        let remote = self.targets.get(target).copied();
+        let remote = remote.unwrap_or_else(Sockaddr::none);
+        Place {
+            network: self.network.name,
+            // As in Go, the source is told where the caller named one.
+            local: self.local.of(&remote).unwrap_or_else(Sockaddr::none),
+            remote,
+        }
     }
 }

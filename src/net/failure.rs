@@ -6,9 +6,11 @@ use crate::addr;
 use crate::error::{Error, Result, Sys};
 use crate::fd::desc::Call;
 use crate::strerror;
+use crate::sys::process::AtThreadEnd;
 use crate::sys::socket::{self, Sockaddr};
-use crate::text::Text;
+use crate::text::{Long, Text};
 use core::cell::RefCell;
+use core::mem::{self, ManuallyDrop};
 
 /// Room for the text of any failure.
 const TEXT_ROOM: usize = 512;
@@ -35,8 +37,37 @@ pub struct Failure {
     pub place: Place,
 }
 
+/// A thread's last failure. Without a destructor, as `park::OWN` is.
+struct Last {
+    failure: Option<Failure>,
+    /// Its text, where that is not made of the failure alone.
+    text: ManuallyDrop<Long>,
+}
+
 thread_local! {
-    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+    static LAST: RefCell<Last> = const {
+        RefCell::new(Last {
+            failure: None,
+            text: ManuallyDrop::new(Long::new()),
+        })
+    };
+}
+
+static AT_THREAD_END: AtThreadEnd = AtThreadEnd::new();
+
+/// Gives back what the thread's last text took.
+fn thread_ends() {
+    set(|last| drop(mem::take(&mut *last.text)));
+}
+
+/// Changes the thread's last failure. One whose thread-locals are gone has
+/// none.
+fn set(change: impl FnOnce(&mut Last)) {
+    let _ = LAST.try_with(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            change(&mut last);
+        }
+    });
 }
 
 impl Place {
@@ -54,7 +85,7 @@ impl Place {
         let kind = call.kind();
         let local = socket::getsockname(call.fd());
         Self {
-            network: addr::network(kind.family, kind.sotype),
+            network: addr::name_of(kind.family, kind.sotype),
             local: local.unwrap_or_else(|_| Sockaddr::none()),
             remote: remote_of(call).unwrap_or_else(|_| Sockaddr::none()),
         }
@@ -72,28 +103,56 @@ pub fn remote_of(call: &Call) -> Result<Sockaddr> {
 /// Makes `error` the thread's last failure, and marks it as recorded.
 #[cold]
 pub fn record(op: &'static str, place: Place, error: Error) -> Error {
-    let failure = Failure {
-        error: Some(error),
-        op,
-        place,
+    record_as(op, place, error, Long::new())
+}
+
+/// As `record`, with a text of its own, which tells more than the failure
+/// alone can; empty: none.
+#[cold]
+pub fn record_as(op: &'static str, place: Place, error: Error, text: Long) -> Error {
+    // A text that nobody would free is left out.
+    let text = if !text.is_empty() && AT_THREAD_END.run(thread_ends) {
+        text
+    } else {
+        Long::new()
     };
-    // A thread whose thread-locals are gone has no last failure.
-    let _ = LAST.try_with(|last| {
-        if let Ok(mut last) = last.try_borrow_mut() {
-            *last = Some(failure);
-        }
+    set(|last| {
+        last.failure = Some(Failure::new(op, place, error));
+        drop(mem::replace(&mut *last.text, text));
     });
     error.recorded()
 }
 
 /// The thread's last failure.
 pub fn last() -> Option<Failure> {
-    LAST.try_with(|last| last.try_borrow().ok().and_then(|last| *last))
+    LAST.try_with(|last| last.try_borrow().ok().and_then(|last| last.failure))
         .ok()
         .flatten()
 }
 
+/// Shows the text of the thread's last failure; empty: there is none.
+pub fn read_text<T>(read: impl Fn(&[u8]) -> T) -> T {
+    let shown = LAST.try_with(|last| {
+        let last = last.try_borrow().ok()?;
+        if !last.text.is_empty() {
+            return Some(read(last.text.bytes()));
+        }
+        let failure = last.failure.as_ref()?;
+        Some(read(failure.text().bytes()))
+    });
+    shown.ok().flatten().unwrap_or_else(|| read(b""))
+}
+
 impl Failure {
+    /// The failure of `op` at `place`.
+    pub fn new(op: &'static str, place: Place, error: Error) -> Self {
+        Self {
+            error: Some(error),
+            op,
+            place,
+        }
+    }
+
     /// Go's `OpError.Error`: op, network, addresses, system call, cause.
     pub fn text(&self) -> Text<TEXT_ROOM> {
         let mut text = Text::default();
@@ -113,13 +172,20 @@ impl Failure {
             }
         }
         text.push(b": ");
-        if error.call() != Sys::None {
-            text.push(error.call().name().as_bytes());
-            text.push(b": ");
-        }
-        text.push(strerror::text(error.code()).to_bytes());
+        text.push(cause(error).bytes());
         text
     }
+}
+
+/// What went wrong, wherever: the system call and what it said.
+pub fn cause(error: Error) -> Text<128> {
+    let mut text = Text::default();
+    if error.call() != Sys::None {
+        text.push(error.call().name().as_bytes());
+        text.push(b": ");
+    }
+    text.push(strerror::text(error.code()).to_bytes());
+    text
 }
 
 /// Adds a call's circumstances to its failure.

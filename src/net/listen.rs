@@ -7,14 +7,14 @@ use crate::fd::table;
 use crate::net::failure::{self, Explain, Place};
 use crate::net::stream::or_taken;
 use crate::sync::Ordering;
-use crate::sys::{self, Fd, socket, socket::Sockaddr};
+use crate::sys::{self, Fd, option, socket, socket::Sockaddr};
 use libc::c_int;
 
 /// Go `netFD.listenStream`: SO_REUSEADDR, bind, listen. Without an address the
 /// kernel picks one.
 pub fn listen_stream(fd: Fd, laddr: Option<&Sockaddr>, backlog: c_int) -> Result<()> {
     let call = Call::incref(fd)?;
-    let result = bind_and_listen(&call, laddr, backlog);
+    let result = bind_and_listen(&call, laddr, backlog, || Ok(()));
     result.map_err(|error| {
         let mut place = Place::of(&call);
         if let Some(laddr) = laddr {
@@ -24,12 +24,19 @@ pub fn listen_stream(fd: Fd, laddr: Option<&Sockaddr>, backlog: c_int) -> Result
     })
 }
 
-fn bind_and_listen(call: &Call, laddr: Option<&Sockaddr>, backlog: c_int) -> Result<()> {
+/// `before_bind` is where Go's control function has its place.
+pub fn bind_and_listen(
+    call: &Call,
+    laddr: Option<&Sockaddr>,
+    backlog: c_int,
+    before_bind: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let fd = call.fd();
     if !call.kind().takes_turns() {
         return Err(Error::os(libc::EOPNOTSUPP, Sys::Listen));
     }
-    socket::set_socket_option(fd, libc::SO_REUSEADDR, 1)?;
+    option::set(fd, option::REUSE_ADDR, 1)?;
+    before_bind()?;
     if let Some(laddr) = laddr {
         socket::bind(fd, laddr)?;
     }

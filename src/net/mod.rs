@@ -1,11 +1,17 @@
 //! What Go's `net` does on Linux, over descriptors of the table. No system
 //! call is made here but through `sys`, and no wait but through `fd::desc`.
 
+pub mod activation;
+pub mod bind;
+pub mod connect;
+pub mod control;
 pub mod deadline;
 pub mod dial;
 pub mod failure;
 pub mod inspect;
 pub mod listen;
+pub mod lookup;
+pub mod options;
 pub mod packet;
 pub mod socket;
 pub mod stream;

@@ -5,31 +5,44 @@ use crate::error::{BADF, DEADLINE, INVAL, Result};
 use crate::fd::State;
 use crate::fd::desc::{Call, Limits, Side};
 use crate::fd::table::{self, Kind};
+use crate::net::control;
 use crate::net::failure::{self, Explain, Place};
 use crate::poll::Poller;
 use crate::sync::Ordering;
 use crate::sys::socket::Sockaddr;
-use crate::sys::{self, Fd, process};
+use crate::sys::{self, Fd, option, process};
 use libc::{c_int, c_short};
 
 /// Go `sysSocket`, and the descriptor is in the table.
 pub fn sys_socket(family: c_int, sotype: c_int, proto: c_int) -> Result<Fd> {
     let sotype = sotype & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-    let kind = Kind { family, sotype };
-    let explain = |error| {
-        let network = addr::network(family, sotype);
+    make(family, sotype, proto).map_err(|error| {
+        let network = addr::name_of(family, sotype);
         let place = Place {
             network,
             ..Place::nowhere()
         };
         failure::record("socket", place, error)
-    };
-    let fd = sys::socket::socket(family, sotype, proto).map_err(explain)?;
-    table::attach(fd, kind, None).map_err(|error| {
+    })
+}
+
+/// A socket that is in the table. `sotype` is without flags.
+pub fn make(family: c_int, sotype: c_int, proto: c_int) -> Result<Fd> {
+    let fd = sys::socket::socket(family, sotype, proto)?;
+    let kind = Kind { family, sotype };
+    table::attach(fd, kind, None).inspect_err(|_| {
         let _ = sys::close(fd);
-        explain(error)
     })?;
     Ok(fd)
+}
+
+/// Go's default for datagrams.
+pub fn set_broadcast(call: &Call) -> Result<()> {
+    let kind = call.kind();
+    if kind.sotype == libc::SOCK_DGRAM && kind.family != libc::AF_UNIX {
+        option::set(call.fd(), option::BROADCAST, 1)?;
+    }
+    Ok(())
 }
 
 /// Takes a socket from elsewhere into the table.
@@ -54,13 +67,23 @@ pub fn attach(fd: Fd) -> Result<Fd> {
 
 /// Evicts all callers and forgets the descriptor, which stays open.
 pub fn detach(fd: Fd) -> Result<Fd> {
-    table::find(fd)?.close(fd, State::Detaching)?;
-    Ok(fd)
+    end(fd, State::Detaching).map(|()| fd)
 }
 
 /// Go `FD.Close`: evicts all callers; the last one out closes.
 pub fn destroy(fd: Fd) -> Result<()> {
-    table::find(fd)?.close(fd, State::Destroying)
+    end(fd, State::Destroying)
+}
+
+fn end(fd: Fd, end: State) -> Result<()> {
+    let entry = table::find(fd)?;
+    // In its own control function the caller would wait for himself, as he
+    // does in Go: the call around it sees to the rest.
+    if control::is_inside(fd) {
+        entry.close_later(end)
+    } else {
+        entry.close(fd, end)
+    }
 }
 
 /// shutdown(2), beside all other calls.

@@ -63,6 +63,11 @@ impl Epoll {
         check(fd, Sys::EpollCreate1).map(Self)
     }
 
+    /// The set's own descriptor: it has input while any of its members is ready.
+    pub fn fd(&self) -> Fd {
+        self.0
+    }
+
     /// Adds `fd`; `key` comes back with its events.
     pub fn add(&self, fd: Fd, events: u32, key: u64) -> Result<()> {
         let mut event = libc::epoll_event { events, u64: key };

@@ -6,6 +6,8 @@
 
 pub mod event;
 pub mod futex;
+pub mod lookup;
+pub mod option;
 pub mod process;
 pub mod socket;
 pub mod time;
@@ -85,6 +87,37 @@ pub fn unlink(path: &[u8]) -> Result<()> {
     let path = terminated::<ADDRESS_ROOM>(path).ok_or(INVAL)?;
     // SAFETY: `path` ends with a NUL and lives over the call.
     check(unsafe { libc::unlink(path.as_ptr().cast()) }, Sys::Unlink).map(drop)
+}
+
+/// Which file a path names: its device and its inode, where it is a socket.
+/// lstat(2).
+pub fn socket_file(path: &[u8]) -> Result<(u64, u64)> {
+    let path = terminated::<ADDRESS_ROOM>(path).ok_or(INVAL)?;
+    // SAFETY: an all-zero stat is one to be filled in.
+    let mut file: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: `path` ends with a NUL, `file` is there to be written.
+    let found = unsafe { libc::lstat(path.as_ptr().cast(), &mut file) };
+    check(found, Sys::Lstat)?;
+    if file.st_mode & libc::S_IFMT != libc::S_IFSOCK {
+        return Err(Error::os(libc::ENOTSOCK, Sys::Lstat));
+    }
+    Ok((file.st_dev, file.st_ino))
+}
+
+/// getenv(3), copied: `None` too where there is no memory.
+pub fn environment(name: &core::ffi::CStr) -> Option<Vec<u8>> {
+    // SAFETY: the name ends with a NUL.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: what is set ends with a NUL. That nobody changes the environment
+    // meanwhile is the caller's business, as for getenv(3) itself.
+    let value = unsafe { core::ffi::CStr::from_ptr(value) }.to_bytes();
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(value.len()).ok()?;
+    copy.extend_from_slice(value);
+    Some(copy)
 }
 
 /// if_nametoindex(3): an interface's index by its name.

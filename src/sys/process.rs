@@ -115,46 +115,141 @@ impl Drop for Uncancelable {
     }
 }
 
-/// The key, plus one, whose destructor runs when a thread ends; 0: none yet.
-static KEY: AtomicU32 = AtomicU32::new(0);
-
-/// Has `end` run when the calling thread ends, after thread-local destructors
-/// and among those of pthread_key_create(3). False: it will not, for lack of a
-/// key or of memory. Every caller passes the same function.
-pub fn at_thread_end(end: fn()) -> bool {
-    let key = match KEY.load(Ordering::Acquire) {
-        0 => match make_key() {
-            Some(key) => key,
-            None => return false,
-        },
-        key => key - 1,
-    };
-    // SAFETY: the key was made and is never deleted; the value is only looked
-    // at by `run_end`, which takes it for what it is.
-    unsafe { libc::pthread_setspecific(key, end as *const libc::c_void) == 0 }
+/// What is to run when threads end. It is in no thread-local destructor: one
+/// would be registered with the C library at the first use, which ends the
+/// process where memory is short.
+#[derive(Debug)]
+pub struct AtThreadEnd {
+    /// The key, plus one, whose destructor does it; 0: none yet.
+    key: AtomicU32,
 }
 
-#[cold]
-fn make_key() -> Option<u32> {
-    let mut key = 0;
-    // SAFETY: `key` is there to be written, `run_end` is never unloaded.
-    if unsafe { libc::pthread_key_create(&mut key, Some(run_end)) } != 0 {
-        return None;
+impl AtThreadEnd {
+    /// Nothing yet.
+    #[allow(clippy::new_without_default, reason = "it is used for a static")]
+    pub const fn new() -> Self {
+        Self {
+            key: AtomicU32::new(0),
+        }
     }
-    match KEY.compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Some(key),
-        Err(theirs) => {
-            // SAFETY: the key is ours, and nobody has seen it.
-            unsafe { libc::pthread_key_delete(key) };
-            Some(theirs - 1)
+
+    /// Has `end` run when the calling thread ends, after thread-local
+    /// destructors and among those of pthread_key_create(3). False: it will
+    /// not, for lack of a key or of memory. Every caller passes the same
+    /// function.
+    pub fn run(&self, end: fn()) -> bool {
+        let key = match self.key.load(Ordering::Acquire) {
+            0 => match self.make_key() {
+                Some(key) => key,
+                None => return false,
+            },
+            key => key - 1,
+        };
+        // SAFETY: the key was made and is never deleted; the value is only
+        // looked at by `run_end`, which takes it for what it is.
+        unsafe { libc::pthread_setspecific(key, end as *const libc::c_void) == 0 }
+    }
+
+    #[cold]
+    fn make_key(&self) -> Option<u32> {
+        let mut key = 0;
+        // SAFETY: `key` is there to be written, `run_end` is never unloaded.
+        if unsafe { libc::pthread_key_create(&mut key, Some(run_end)) } != 0 {
+            return None;
+        }
+        let put = self
+            .key
+            .compare_exchange(0, key + 1, Ordering::AcqRel, Ordering::Acquire);
+        match put {
+            Ok(_) => Some(key),
+            Err(theirs) => {
+                // SAFETY: the key is ours, and nobody has seen it.
+                unsafe { libc::pthread_key_delete(key) };
+                Some(theirs - 1)
+            }
         }
     }
 }
 
 unsafe extern "C" fn run_end(end: *mut libc::c_void) {
-    // SAFETY: `at_thread_end` stored a function of this type.
+    // SAFETY: `run` stored a function of this type.
     let end: fn() = unsafe { core::mem::transmute(end) };
     end();
+}
+
+/// The stack of a helper thread: what name services were written for.
+const HELPER_STACK: usize = 256 * 1024;
+
+/// Runs `body` on a thread of its own, which nobody joins, and on which no
+/// signal handler runs. What is handed to `body` is dropped where there is no
+/// thread to be had (`-EAGAIN`).
+pub fn spawn<T: Send>(body: fn(T), arg: T) -> Result<()> {
+    struct Start<T>(fn(T), T);
+
+    extern "C" fn run<T>(start: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: `spawn` made it of such a box, and gave it to this thread.
+        let [Start(body, arg)] = *unsafe { Box::from_raw(start.cast::<[Start<T>; 1]>()) };
+        // The thread has no caller who could be told of a panic.
+        let _ = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| body(arg)));
+        ptr::null_mut()
+    }
+
+    let start = crate::pool::boxed_one(Start(body, arg))?;
+    // SAFETY: an all-zero pthread_attr_t is one to be initialized.
+    let mut attributes: libc::pthread_attr_t = unsafe { core::mem::zeroed() };
+    // SAFETY: it is there to be initialized.
+    let made = unsafe { libc::pthread_attr_init(&mut attributes) };
+    if made != 0 {
+        return Err(Error::os(made, Sys::PthreadCreate));
+    }
+    // SAFETY: the attributes are initialized. A size that the C library does
+    // not take leaves its own.
+    unsafe { libc::pthread_attr_setstacksize(&mut attributes, HELPER_STACK) };
+    // SAFETY: the attributes are initialized.
+    unsafe { libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED) };
+    let start = Box::into_raw(start);
+    let mut thread = 0;
+    let blocked = Blocked::all();
+    // SAFETY: all is initialized, and `start` is what `run` expects.
+    let failed = unsafe { libc::pthread_create(&mut thread, &attributes, run::<T>, start.cast()) };
+    drop(blocked);
+    // SAFETY: the attributes are initialized, and not used any more.
+    unsafe { libc::pthread_attr_destroy(&mut attributes) };
+    if failed != 0 {
+        // SAFETY: no thread has it.
+        drop(unsafe { Box::from_raw(start) });
+        return Err(Error::os(failed, Sys::PthreadCreate));
+    }
+    Ok(())
+}
+
+/// While it lives, signals wait that would interrupt the calling thread; a
+/// thread that it creates begins so.
+struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    fn all() -> Self {
+        // SAFETY: an all-zero sigset_t is one to be initialized.
+        let mut all: libc::sigset_t = unsafe { core::mem::zeroed() };
+        let mut before = all;
+        // SAFETY: the set is there to be written.
+        unsafe { libc::sigfillset(&mut all) };
+        // SAFETY: both sets are there.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: it is the mask that the thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+    }
+}
+
+/// The process's number.
+pub fn id() -> u32 {
+    std::process::id()
 }
 
 /// The kernel's number of the calling thread.

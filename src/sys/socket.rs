@@ -25,7 +25,7 @@ pub struct Sockaddr {
     clippy::cast_possible_truncation,
     reason = "no type here is that large"
 )]
-const fn len_of<T>() -> socklen_t {
+pub const fn len_of<T>() -> socklen_t {
     size_of::<T>() as socklen_t
 }
 
@@ -75,6 +75,11 @@ impl Sockaddr {
         let start = (&raw const self.storage).cast::<u8>();
         // SAFETY: all of the storage is initialized, and len() stays inside.
         unsafe { slice::from_raw_parts(start, self.len()) }
+    }
+
+    /// The address in the room that C has for it; what lies behind it is zero.
+    pub fn storage(&self) -> sockaddr_storage {
+        self.storage
     }
 
     /// Its length in bytes; 0 is no address.
@@ -327,15 +332,6 @@ pub fn socket_option(fd: Fd, option: c_int) -> Result<c_int> {
         )
     };
     check(got, Sys::GetSockOpt).map(|_| value)
-}
-
-/// setsockopt(2) at `SOL_SOCKET` of an option that is an int.
-pub fn set_socket_option(fd: Fd, option: c_int, value: c_int) -> Result<()> {
-    let len = len_of::<c_int>();
-    // SAFETY: `value` is readable for `len` bytes.
-    let set =
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const value).cast(), len) };
-    check(set, Sys::SetSockOpt).map(drop)
 }
 
 /// The credentials of a unix socket's peer.

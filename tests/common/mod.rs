@@ -71,6 +71,112 @@ pub struct netfd_stats {
     pub wakeups: u64,
 }
 
+/// What `control` is in the two configs.
+pub type Control = unsafe extern "C" fn(c_int, *const c_char, *const c_char, *mut c_void) -> c_int;
+
+/// `struct netfd_dial_config`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct netfd_dial_config {
+    pub size: usize,
+    pub deadline: i64,
+    pub cancel: *mut netfd_cancel,
+    pub local_address: *const c_char,
+    pub fallback_delay: i64,
+    pub keepalive_idle: i64,
+    pub keepalive_interval: i64,
+    pub keepalive_count: c_int,
+    pub nodelay: c_int,
+    pub mptcp: c_int,
+    pub control: Option<Control>,
+    pub control_arg: *mut c_void,
+}
+
+/// `struct netfd_listen_config`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct netfd_listen_config {
+    pub size: usize,
+    pub backlog: c_int,
+    pub reuse_port: c_int,
+    pub v6only: c_int,
+    pub keepalive_idle: i64,
+    pub keepalive_interval: i64,
+    pub keepalive_count: c_int,
+    pub nodelay: c_int,
+    pub mptcp: c_int,
+    pub unlink: c_int,
+    pub control: Option<Control>,
+    pub control_arg: *mut c_void,
+}
+
+/// A dial config of which only the size is set.
+pub fn dial_config() -> netfd_dial_config {
+    // SAFETY: an all-zero config is a valid one.
+    let config: netfd_dial_config = unsafe { zeroed() };
+    netfd_dial_config {
+        size: size_of::<netfd_dial_config>(),
+        ..config
+    }
+}
+
+/// A listen config of which only the size is set.
+pub fn listen_config() -> netfd_listen_config {
+    // SAFETY: an all-zero config is a valid one.
+    let config: netfd_listen_config = unsafe { zeroed() };
+    netfd_listen_config {
+        size: size_of::<netfd_listen_config>(),
+        ..config
+    }
+}
+
+/// netfd_dial().
+pub fn dial(network: &str, address: &str, config: Option<&netfd_dial_config>) -> c_int {
+    let network = CString::new(network).expect("no NUL");
+    let address = CString::new(address).expect("no NUL");
+    let config = config.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the strings end with a NUL, the config is NULL or one.
+    unsafe { netfd_dial(network.as_ptr(), address.as_ptr(), config) }
+}
+
+/// netfd_listen().
+pub fn listen(network: &str, address: &str, config: Option<&netfd_listen_config>) -> c_int {
+    let network = CString::new(network).expect("no NUL");
+    let address = CString::new(address).expect("no NUL");
+    let config = config.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the strings end with a NUL, the config is NULL or one.
+    unsafe { netfd_listen(network.as_ptr(), address.as_ptr(), config) }
+}
+
+/// netfd_listen_packet().
+pub fn listen_packet(network: &str, address: &str, config: Option<&netfd_listen_config>) -> c_int {
+    let network = CString::new(network).expect("no NUL");
+    let address = CString::new(address).expect("no NUL");
+    let config = config.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the strings end with a NUL, the config is NULL or one.
+    unsafe { netfd_listen_packet(network.as_ptr(), address.as_ptr(), config) }
+}
+
+/// netfd_resolve(): the addresses as text, or the code.
+pub fn resolve(network: &str, address: &str, deadline: i64) -> Result<Vec<String>, c_int> {
+    let network = CString::new(network).expect("no NUL");
+    let address = CString::new(address).expect("no NUL");
+    let mut all = [Addr::room().storage; 64];
+    let none = std::ptr::null_mut();
+    // SAFETY: the strings end with a NUL, the room is as long as said.
+    let n = unsafe {
+        let (out, cap) = (all.as_mut_ptr(), all.len());
+        netfd_resolve(network.as_ptr(), address.as_ptr(), out, cap, deadline, none)
+    };
+    let n = usize::try_from(n).map_err(|_| n)?;
+    let addresses = all.iter().take(n).map(|storage| {
+        let mut address = Addr::room();
+        address.storage = *storage;
+        address.text()
+    });
+    Ok(addresses.collect())
+}
+
 unsafe extern "C" {
     pub fn netfd_version() -> *const c_char;
     pub fn netfd_strerror(code: c_int) -> *const c_char;
@@ -97,6 +203,30 @@ unsafe extern "C" {
         deadline: i64,
         cancel: *mut netfd_cancel,
     ) -> c_int;
+    pub fn netfd_dial(
+        network: *const c_char,
+        address: *const c_char,
+        cfg: *const netfd_dial_config,
+    ) -> c_int;
+    pub fn netfd_resolve(
+        network: *const c_char,
+        address: *const c_char,
+        out: *mut sockaddr_storage,
+        cap: usize,
+        deadline: i64,
+        cancel: *mut netfd_cancel,
+    ) -> c_int;
+    pub fn netfd_listen(
+        network: *const c_char,
+        address: *const c_char,
+        cfg: *const netfd_listen_config,
+    ) -> c_int;
+    pub fn netfd_listen_packet(
+        network: *const c_char,
+        address: *const c_char,
+        cfg: *const netfd_listen_config,
+    ) -> c_int;
+    pub fn netfd_listen_fds(name: *const c_char, fds: *mut c_int, cap: usize) -> c_int;
     pub fn netfd_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t;
     pub fn netfd_write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t;
     pub fn netfd_readv(fd: c_int, iov: *const iovec, iovcnt: c_int) -> ssize_t;

@@ -1,0 +1,42 @@
+//! Go's Control: a function of the caller's that sees a socket before it is
+//! bound or connected.
+
+use crate::addr::{self, Network};
+use crate::error::{Error, Result};
+use crate::fd::desc::{Call, Limits};
+use crate::sys::Fd;
+use crate::sys::socket::Sockaddr;
+use core::cell::Cell;
+use core::ffi::CStr;
+use libc::c_int;
+
+/// The function: the descriptor, Go's concrete network ("tcp4"), the address.
+pub type Control<'a> = &'a dyn Fn(Fd, &CStr, &CStr) -> c_int;
+
+thread_local! {
+    /// The descriptor whose control function runs on this thread.
+    static INSIDE: Cell<Fd> = const { Cell::new(-1) };
+}
+
+/// Runs `control` for the socket of `call`. A negative number that it returns
+/// is the error; and it may have destroyed its own descriptor.
+pub fn run(control: Control<'_>, call: &Call, network: &Network, at: &Sockaddr) -> Result<()> {
+    let concrete = network.concrete(at.family());
+    let mut address = addr::text(at);
+    address.push(b"\0");
+    let address = CStr::from_bytes_until_nul(address.bytes()).unwrap_or_default();
+    let outside = INSIDE.replace(call.fd());
+    let code = control(call.fd(), concrete, address);
+    INSIDE.set(outside);
+    call.prepare(Limits::NONE)?;
+    if code < 0 {
+        return Err(Error::given(code));
+    }
+    Ok(())
+}
+
+/// Whether the calling thread is in the control function of `fd`, whose end it
+/// must not wait for then.
+pub fn is_inside(fd: Fd) -> bool {
+    INSIDE.get() == fd
+}
