@@ -262,6 +262,28 @@ fn a_second_destroy_waits_for_the_first_one_s_close() {
 }
 
 #[test]
+fn a_caller_that_is_evicted_does_not_wait_for_a_close_that_lingers() {
+    alone(
+        "a_caller_that_is_evicted_does_not_wait_for_a_close_that_lingers",
+        || {
+            let (fd, peer) = tcp_pair();
+            linger_for_a_second(fd);
+            let caller = spawn(move || (read_some(fd), Instant::now()));
+            await_parked(fd, 1);
+            assert_eq!(destroy(fd), 0);
+            let closed = Instant::now();
+            let (told, at) = caller.join();
+            assert_eq!(told, CLOSED);
+            assert!(
+                (closed - at).as_millis() >= 500,
+                "it was there when close(2) was"
+            );
+            destroy(peer);
+        },
+    );
+}
+
+#[test]
 fn a_call_that_begins_during_destroy_gets_eclosed_at_once() {
     alone(
         "a_call_that_begins_during_destroy_gets_eclosed_at_once",
@@ -269,7 +291,6 @@ fn a_call_that_begins_during_destroy_gets_eclosed_at_once() {
             let (fd, peer) = tcp_pair();
             linger_for_a_second(fd);
             let first = spawn(move || destroy(fd));
-            // Not by a read: one that is evicted may be the last one out, and closes.
             await_that("destroy has begun", || set_deadline(fd, 0) == NETFD_ECLOSED);
             assert_eq!(read_some(fd), CLOSED);
             assert_eq!(write_much(fd), CLOSED);

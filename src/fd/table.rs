@@ -20,8 +20,15 @@ use once_cell::race::OnceBox;
 const CHUNK: usize = 128;
 const CHUNKS: usize = 1 << 18;
 
-/// The outcome of a closer that lost its place: no code.
-const LOOK: i32 = i32::MIN;
+/// What a destroyer, or whoever detaches, is told who waits for the last one
+/// to leave: that it is over;
+const DONE: i32 = 0;
+/// that close(2) is his to call;
+const CLOSE: i32 = 1;
+/// that he has lost his place, and has to look for himself;
+const LOOK: i32 = 2;
+/// that the number is another descriptor's.
+const REPLACED: i32 = 3;
 
 /// Somebody may sleep until a descriptor ends.
 const AWAITED: u32 = 1;
@@ -135,7 +142,7 @@ pub fn reserve(fd: Fd) -> Result<()> {
 pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
     let entry = find_or_make(fd)?;
     let (tag, state) = entry.mutex.renew(process::epoch(), kind.takes_turns());
-    entry.announce_end(entry.closer.take(), Err(CLOSED));
+    entry.announce_end(entry.closer.take(), REPLACED);
     entry.forget();
     entry.kind.store(kind.bits(), Ordering::Relaxed);
     if let Some(peer) = peer {
@@ -221,16 +228,15 @@ impl Entry {
         self.peer.clear();
     }
 
-    /// Tells whoever waits for the end how it went.
-    fn announce_end(&self, closer: u32, result: Result<()>) {
+    /// Tells whoever waits for the end that it has come.
+    fn announce_end(&self, closer: u32, outcome: i32) {
         let before = self.ends.fetch_add(ENDS, Ordering::AcqRel);
         if before & AWAITED != 0 {
             self.ends.fetch_and(!AWAITED, Ordering::AcqRel);
             futex::wake(&self.ends, i32::MAX);
         }
         if let Some(waiter) = park::find(closer) {
-            let code = result.map_or_else(Error::code, |()| 0);
-            waiter.outcome.store(code, Ordering::Relaxed);
+            waiter.outcome.store(outcome, Ordering::Relaxed);
             waiter.wake();
         }
     }
@@ -249,8 +255,8 @@ impl Entry {
                 return Err(error);
             }
         };
-        // The waiter is where the close(2) error of another thread arrives.
-        // Without memory for one it is lost, and nothing else.
+        // The waiter is where the last one out says that it is over. Without
+        // memory for one, he closes by himself, and his close(2) error is lost.
         let told = park::with_waiter(|waiter, id| {
             waiter.arm(false);
             if let Some(other) = park::find(self.closer.put(id)) {
@@ -261,22 +267,24 @@ impl Entry {
             }
             let last = self.mutex.leave(epoch, tag, Hold::NONE);
             let replaced = self.mutex.state(epoch).1 != tag;
-            if (last.is_some() || replaced) && self.closer.withdraw(id) {
-                return Ok(last.map_or(Err(CLOSED), |state| self.end(fd, tag, state)));
-            }
-            while !waiter.is_woken() {
+            let alone = (last.is_some() || replaced) && self.closer.withdraw(id);
+            while !alone && !waiter.is_woken() {
                 waiter.sleep(0);
             }
-            let code = waiter.outcome.load(Ordering::Relaxed);
-            Ok(if code == LOOK {
-                self.await_end(tag);
-                Ok(())
-            } else if code == 0 {
-                Ok(())
-            } else if code == CLOSED.code() {
-                Err(CLOSED)
-            } else {
-                Err(Error::os(-code, Sys::Close))
+            if let Some(state) = last {
+                return Ok(self.end(fd, tag, state));
+            }
+            if alone {
+                return Ok(Err(CLOSED));
+            }
+            Ok(match waiter.outcome.load(Ordering::Relaxed) {
+                CLOSE => self.close_now(fd),
+                LOOK => {
+                    self.await_end(tag);
+                    Ok(())
+                }
+                DONE => Ok(()),
+                _ => Err(CLOSED),
             })
         });
         told.unwrap_or_else(|_| match self.mutex.leave(epoch, tag, Hold::NONE) {
@@ -299,7 +307,9 @@ impl Entry {
     }
 
     /// The last one out ends what the state says. The slot is free before
-    /// close(2), for close(2) lets the kernel hand the number out again.
+    /// close(2), for close(2) lets the kernel hand the number out again. It is
+    /// the destroyer who calls it, where he waits: with SO_LINGER it takes its
+    /// time, and whoever was evicted is to be free at once.
     #[cold]
     pub(crate) fn end(&self, fd: Fd, tag: Tag, state: State) -> Result<()> {
         if !self.mutex.advance(tag, state, State::Closing) {
@@ -313,13 +323,30 @@ impl Entry {
         }
         self.forget();
         let closer = self.closer.take();
-        let (result, end) = if state == State::Destroying {
-            (sys::close(fd), State::Closed)
-        } else {
-            (Ok(()), State::Free)
-        };
-        self.mutex.advance(tag, State::Closing, end);
-        self.announce_end(closer, result);
+        if state == State::Detaching {
+            self.mutex.advance(tag, State::Closing, State::Free);
+            self.announce_end(closer, DONE);
+            return Ok(());
+        }
+        match park::find(closer) {
+            Some(destroyer) => {
+                destroyer.outcome.store(CLOSE, Ordering::Relaxed);
+                destroyer.wake();
+                Ok(())
+            }
+            None => self.close_now(fd),
+        }
+    }
+
+    /// close(2), for the one who ends the descriptor.
+    fn close_now(&self, fd: Fd) -> Result<()> {
+        let (state, tag) = self.mutex.state(process::epoch());
+        if state != State::Closing {
+            return Err(CLOSED); // replaced meanwhile, behind our back
+        }
+        let result = sys::close(fd);
+        self.mutex.advance(tag, State::Closing, State::Closed);
+        self.announce_end(0, DONE);
         result
     }
 

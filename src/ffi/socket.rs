@@ -72,7 +72,8 @@ pub extern "C-unwind" fn netfd_detach(fd: c_int) -> c_int {
 /// number means nothing until the library attaches it again. Copies of the
 /// descriptor in other processes live on: shutdown(2) is not called.
 ///
-/// With SO_LINGER set, close(2) may take that long, and so may this.
+/// With SO_LINGER set, close(2) may take that long, and so may this; it is the
+/// caller of netfd_destroy() who waits, never one who was evicted.
 ///
 /// @return 0, or
 ///   -EBADF never attached, or detached,
