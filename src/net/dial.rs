@@ -90,6 +90,7 @@ impl Local {
         let read = addr::host_port(network, text)?;
         match (read.host, read.port) {
             (Host::Any, Port::Number(port)) => Ok(Self::Port(port)),
+            (Host::Ip(ip, _), Port::Number(port)) if ip.is_unspecified() => Ok(Self::Port(port)),
             (Host::Ip(ip, scope), Port::Number(port)) => Ok(Self::At(addr::inet(ip, port, scope))),
             // As in Go, whose local address is one already.
             _ => Err(Complaint::address(text, "invalid address")),
@@ -501,14 +502,9 @@ impl Race<'_> {
     /// Records the failure of the whole: with the text of all that was tried.
     /// `pending` is the target that `error` found under way.
     fn explain(&self, error: Error, pending: Option<usize>) -> Error {
-        let last = self.next.checked_sub(1);
-        let has_failed = |target| {
-            self.failed
-                .iter()
-                .any(|(failed, _)| Some(*failed) == target)
-        };
-        let stopped = pending.or(last.filter(|last| !has_failed(Some(*last))));
-        let stopped = stopped.map(|target| (target, error));
+        let has_failed = |target: &usize| self.failed.iter().any(|(failed, _)| failed == target);
+        let last = self.next.checked_sub(1).filter(|last| !has_failed(last));
+        let stopped = pending.or(last).map(|target| (target, error));
         let mut told = stopped.into_iter().chain(self.failed.iter().copied());
         let Some((target, error)) = told.next() else {
             return failure::record("dial", self.place(0), error);
