@@ -3,7 +3,7 @@
 use super::boundary::{boundary, bytes, bytes_mut, count};
 use crate::error::{INVAL, Result};
 use crate::net::{socket, stream};
-use crate::sys::socket::IoVecs;
+use crate::sys::message::IoVecs;
 use core::ffi::c_void;
 use libc::{c_int, iovec, ssize_t};
 

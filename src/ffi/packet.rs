@@ -4,7 +4,7 @@
 use super::boundary::{AddressOut, address, boundary, bytes, bytes_mut, count};
 use crate::error::{FAULT, INVAL};
 use crate::net::{packet, unix};
-use crate::sys::socket::Message;
+use crate::sys::message::{FDS_MAX, Message};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::slice;
@@ -189,7 +189,7 @@ pub unsafe extern "C-unwind" fn netfd_send_fds(
         let buf = unsafe { bytes(buf, len) }?;
         let fds = if nfds == 0 {
             &[]
-        } else if nfds > crate::sys::socket::FDS_MAX {
+        } else if nfds > FDS_MAX {
             return Err(INVAL);
         } else {
             // SAFETY: the contract above; NULL was sorted out.

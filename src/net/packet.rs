@@ -8,7 +8,8 @@ use crate::net::stream::{
     counted, end_of_stream, or_taken, ready_to_send, receive, remember, take_error,
 };
 use crate::sys::Fd;
-use crate::sys::socket::{self, Bytes, Message, Sockaddr};
+use crate::sys::message::{self, Message};
+use crate::sys::socket::{self, Bytes, Sockaddr};
 use libc::c_int;
 
 const READ: Limits = Limits::of(Side::Read);
@@ -35,9 +36,9 @@ pub fn recvfrom(
 }
 
 /// Go `FD.ReadMsg`; the header is filled in as by recvmsg(2).
-pub fn recvmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
-    receiving(fd, message.total(), flags, || {
-        socket::recvmsg(fd, message, flags)
+pub fn recvmsg(fd: Fd, header: Message<'_>, flags: c_int) -> Result<usize> {
+    receiving(fd, header.total(), flags, || {
+        message::recvmsg(fd, header, flags)
     })
 }
 
@@ -93,8 +94,8 @@ pub fn sendto(fd: Fd, buf: &Bytes, flags: c_int, to: Option<&Sockaddr>) -> Resul
 }
 
 /// Go `FD.WriteMsg`.
-pub fn sendmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
-    sending(fd, flags, || socket::sendmsg(fd, message, flags))
+pub fn sendmsg(fd: Fd, header: Message<'_>, flags: c_int) -> Result<usize> {
+    sending(fd, flags, || message::sendmsg(fd, header, flags))
 }
 
 /// One successful sending call, as `flags` allow it to wait.

@@ -6,7 +6,8 @@ use crate::fd::table::Entry;
 use crate::net::failure::{Explain, Place, record};
 use crate::sync::Ordering;
 use crate::sys::Fd;
-use crate::sys::socket::{self, Bytes, IoVecs};
+use crate::sys::message::{self, IoVecs};
+use crate::sys::socket::{self, Bytes};
 use core::time::Duration;
 use std::thread;
 
@@ -43,7 +44,7 @@ pub fn readv(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
         buffers.skip_empty().part(0, IOV_MAX)
     };
     receive(&mut call, asked, || {
-        socket::recv_vectored(fd, part).map_err(|e| e.named(Sys::Readv))
+        message::recv_vectored(fd, part).map_err(|e| e.named(Sys::Readv))
     })
     .explain("read", &call)
 }
@@ -186,7 +187,7 @@ pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
     if call.kind().is_messages() {
         // One message, whatever the number of buffers: the kernel says
         // EMSGSIZE where they are too many.
-        let send = |_| socket::send_vectored(fd, buffers).map_err(|e| e.named(Sys::Writev));
+        let send = |_| message::send_vectored(fd, buffers).map_err(|e| e.named(Sys::Writev));
         return write_all(&mut call, "writev", buffers.total(), send);
     }
     let mut at = Position::default();
@@ -197,7 +198,7 @@ pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
         let sent = if at.inside > 0 {
             socket::send(fd, buffers.tail_of(at.index, at.inside), 0)
         } else {
-            socket::send_vectored(fd, buffers.part(at.index, IOV_MAX))
+            message::send_vectored(fd, buffers.part(at.index, IOV_MAX))
         };
         sent.map_err(|e| e.named(Sys::Writev))
     };

@@ -5,7 +5,8 @@ use crate::fd::desc::{Call, Side};
 use crate::net::failure::Explain;
 use crate::net::stream::receive;
 use crate::net::{packet, socket as sockets};
-use crate::sys::socket::{self, Bytes, FDS_MAX};
+use crate::sys::message::{self, FDS_MAX};
+use crate::sys::socket::{self, Bytes};
 use crate::sys::{self, Fd};
 use core::mem::MaybeUninit;
 
@@ -38,7 +39,7 @@ pub fn send_fds(fd: Fd, fds: &[Fd], buf: &Bytes) -> Result<usize> {
         if fds.is_empty() {
             socket::send(fd, data, 0).map_err(|e| e.named(Sys::Sendmsg))
         } else {
-            socket::send_rights(fd, data, fds)
+            message::send_rights(fd, data, fds)
         }
     };
     let sent = check_family(&call).and_then(|()| packet::send_one(&mut call, 0, send));
@@ -58,7 +59,7 @@ pub fn recv_fds(fd: Fd, fds: &mut [MaybeUninit<Fd>], buf: &mut Bytes) -> Result<
     let mut came = 0;
     let asked = data.len();
     let recv = || {
-        let (n, count) = socket::recv_rights(fd, data, &mut all)?;
+        let (n, count) = message::recv_rights(fd, data, &mut all)?;
         came = count;
         Ok(n)
     };

@@ -7,6 +7,7 @@
 pub mod event;
 pub mod futex;
 pub mod lookup;
+pub mod message;
 pub mod option;
 pub mod process;
 pub mod socket;
