@@ -53,6 +53,10 @@ fn preamble() -> Result<String, Box<dyn Error>> {
 #define NETFD_MUST_USE
 #endif
 
+/* For netfd_recvmmsg() and netfd_sendmmsg(): <sys/socket.h> has it, in C only
+ * where _GNU_SOURCE is defined. */
+struct mmsghdr;
+
 /* A cancel token: netfd_cancel_new() makes it, netfd_cancel_free() ends it. */
 struct netfd_cancel;"#
     ))

@@ -48,6 +48,10 @@
 #define NETFD_MUST_USE
 #endif
 
+/* For netfd_recvmmsg() and netfd_sendmmsg(): <sys/socket.h> has it, in C only
+ * where _GNU_SOURCE is defined. */
+struct mmsghdr;
+
 /* A cancel token: netfd_cancel_new() makes it, netfd_cancel_free() ends it. */
 struct netfd_cancel;
 
@@ -971,6 +975,73 @@ NETFD_MUST_USE
 ssize_t netfd_sendmsg(int fd,
                       const struct msghdr *msg,
                       int flags);
+
+/**
+ * Receives a batch of messages: at least one, then what is there.
+ *
+ * One successful system call, whatever the number: it parks for the first
+ * message, and waits for no other. Each of the first messages that came has
+ * its length in `msg_len`, and its header as netfd_recvmsg() fills it in.
+ * Nothing is allocated.
+ *
+ * On a stream each header takes what is there; a `msg_len` of 0 is its end.
+ *
+ * @param msgs   the headers, of sendmmsg(2)'s type, which in C is there with
+ *               _GNU_SOURCE
+ * @param n      how many, any number; 0 receives nothing and returns 0
+ * @param flags  as for netfd_recvfrom(); MSG_WAITFORONE goes without saying
+ * @return how many came, or
+ *   -EBADF, -EFAULT, -EINVAL `n` over INT_MAX or a length out of range,
+ *   -EMSGSIZE more than IOV_MAX buffers in one of them, -EUSERS,
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for,
+ *   or what recvmmsg(2) said, negated (-ECONNREFUSED, ...). What goes wrong
+ *   after some have come is told by the next call
+ *
+ * Any thread, as netfd_recvfrom(). Obeys the read deadline and the token.
+ * Follows recvmmsg(2), without its timeout.
+ *
+ * # Safety
+ *
+ * `msgs` is NULL or valid for recvmmsg(2) of `n` messages.
+ */
+NETFD_MUST_USE
+int netfd_recvmmsg(int fd,
+                   struct mmsghdr *msgs,
+                   unsigned int n,
+                   int flags);
+
+/**
+ * Sends a batch of messages: as many as there is room for, at least one.
+ *
+ * One successful system call, which may send fewer than `n`, and at most
+ * IOV_MAX (1,024) of them: the caller goes on behind those that went. Each of
+ * these has its length in `msg_len`, which for the last one on a stream may
+ * be less than all of it. SIGPIPE is never raised, and nothing is allocated.
+ *
+ * @param msgs   the headers, as for netfd_recvmmsg()
+ * @param n      how many, any number; 0 sends nothing and returns 0
+ * @param flags  as for netfd_sendto()
+ * @return how many went, or, where none did,
+ *   -EBADF, -EFAULT, -EINVAL `n` over INT_MAX or a length out of range,
+ *   -EMSGSIZE more than IOV_MAX buffers in one of them, -EUSERS,
+ *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+ *   -EINTR if asked for,
+ *   or what sendmmsg(2) said of the first, negated. What is wrong with a
+ *   later one is told by the call that begins with it
+ *
+ * Any thread, as netfd_sendto(). Obeys the write deadline and the token.
+ * Follows sendmmsg(2).
+ *
+ * # Safety
+ *
+ * `msgs` is NULL or valid for sendmmsg(2) of `n` messages.
+ */
+NETFD_MUST_USE
+int netfd_sendmmsg(int fd,
+                   struct mmsghdr *msgs,
+                   unsigned int n,
+                   int flags);
 
 /**
  * Sends bytes over a unix socket, with descriptors that the receiver gets

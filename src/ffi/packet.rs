@@ -4,11 +4,11 @@
 use super::boundary::{AddressOut, address, boundary, bytes, bytes_mut, count};
 use crate::error::{FAULT, INVAL};
 use crate::net::{packet, unix};
-use crate::sys::message::{FDS_MAX, Message};
+use crate::sys::message::{Batch, FDS_MAX, Message};
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::slice;
-use libc::{c_int, gid_t, msghdr, pid_t, sockaddr, socklen_t, ssize_t, uid_t};
+use libc::{c_int, c_uint, gid_t, mmsghdr, msghdr, pid_t, sockaddr, socklen_t, ssize_t, uid_t};
 
 /// Receives one message, or what a stream has.
 ///
@@ -149,6 +149,92 @@ pub unsafe extern "C-unwind" fn netfd_sendmsg(
         let message = unsafe { Message::new(msg) }?;
         packet::sendmsg(fd, message, flags).map(count)
     })
+}
+
+/// Receives a batch of messages: at least one, then what is there.
+///
+/// One successful system call, whatever the number: it parks for the first
+/// message, and waits for no other. Each of the first messages that came has
+/// its length in `msg_len`, and its header as netfd_recvmsg() fills it in.
+/// Nothing is allocated.
+///
+/// On a stream each header takes what is there; a `msg_len` of 0 is its end.
+///
+/// @param msgs   the headers, of sendmmsg(2)'s type, which in C is there with
+///               _GNU_SOURCE
+/// @param n      how many, any number; 0 receives nothing and returns 0
+/// @param flags  as for netfd_recvfrom(); MSG_WAITFORONE goes without saying
+/// @return how many came, or
+///   -EBADF, -EFAULT, -EINVAL `n` over INT_MAX or a length out of range,
+///   -EMSGSIZE more than IOV_MAX buffers in one of them, -EUSERS,
+///   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+///   -EINTR if asked for,
+///   or what recvmmsg(2) said, negated (-ECONNREFUSED, ...). What goes wrong
+///   after some have come is told by the next call
+///
+/// Any thread, as netfd_recvfrom(). Obeys the read deadline and the token.
+/// Follows recvmmsg(2), without its timeout.
+///
+/// # Safety
+///
+/// `msgs` is NULL or valid for recvmmsg(2) of `n` messages.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C-unwind" fn netfd_recvmmsg(
+    fd: c_int,
+    msgs: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+) -> c_int {
+    boundary("read", || {
+        // SAFETY: the contract above.
+        let batch = unsafe { Batch::new(msgs, n) }?;
+        packet::recvmmsg(fd, batch, flags).map(messages)
+    })
+}
+
+/// Sends a batch of messages: as many as there is room for, at least one.
+///
+/// One successful system call, which may send fewer than `n`, and at most
+/// IOV_MAX (1,024) of them: the caller goes on behind those that went. Each of
+/// these has its length in `msg_len`, which for the last one on a stream may
+/// be less than all of it. SIGPIPE is never raised, and nothing is allocated.
+///
+/// @param msgs   the headers, as for netfd_recvmmsg()
+/// @param n      how many, any number; 0 sends nothing and returns 0
+/// @param flags  as for netfd_sendto()
+/// @return how many went, or, where none did,
+///   -EBADF, -EFAULT, -EINVAL `n` over INT_MAX or a length out of range,
+///   -EMSGSIZE more than IOV_MAX buffers in one of them, -EUSERS,
+///   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
+///   -EINTR if asked for,
+///   or what sendmmsg(2) said of the first, negated. What is wrong with a
+///   later one is told by the call that begins with it
+///
+/// Any thread, as netfd_sendto(). Obeys the write deadline and the token.
+/// Follows sendmmsg(2).
+///
+/// # Safety
+///
+/// `msgs` is NULL or valid for sendmmsg(2) of `n` messages.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C-unwind" fn netfd_sendmmsg(
+    fd: c_int,
+    msgs: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+) -> c_int {
+    boundary("write", || {
+        // SAFETY: the contract above.
+        let batch = unsafe { Batch::to_send(msgs, n) }?;
+        packet::sendmmsg(fd, batch, flags).map(messages)
+    })
+}
+
+/// A count of messages, which never exceeds what was asked for and so INT_MAX.
+fn messages(n: usize) -> c_int {
+    c_int::try_from(n).unwrap_or(c_int::MAX)
 }
 
 /// Sends bytes over a unix socket, with descriptors that the receiver gets

@@ -7,8 +7,9 @@ use crate::net::failure::Explain;
 use crate::net::stream::{
     counted, end_of_stream, or_taken, ready_to_send, receive, remember, take_error,
 };
+use crate::sync::Ordering;
 use crate::sys::Fd;
-use crate::sys::message::{self, Message};
+use crate::sys::message::{self, Batch, Message};
 use crate::sys::socket::{self, Bytes, Sockaddr};
 use libc::c_int;
 
@@ -40,6 +41,45 @@ pub fn recvmsg(fd: Fd, header: Message<'_>, flags: c_int) -> Result<usize> {
     receiving(fd, header.total(), flags, || {
         message::recvmsg(fd, header, flags)
     })
+}
+
+/// As `recvmsg`, of as many messages as are there, at least one. Returns how
+/// many came.
+pub fn recvmmsg(fd: Fd, batch: Batch<'_>, flags: c_int) -> Result<usize> {
+    if batch.len() == 0 {
+        return Call::incref(fd).map(|_| 0);
+    }
+    let recv = || message::recvmmsg(fd, batch, flags);
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        let call = Call::incref(fd)?;
+        return call.run_once(READ, recv).explain("read", &call);
+    }
+    let mut call = Call::shared(fd, Side::Read)?;
+    let result = receive_oddly(&mut call, 0, flags, recv);
+    let result = match result {
+        // Unlike recvmsg(2) it tells an error before the bytes that came
+        // earlier. The error has been remembered, and comes after them.
+        Err(error) if call.entry().lost.load(Ordering::Relaxed) == -error.code() => {
+            call.run_once(READ, recv).or(Err(error))
+        }
+        other => other,
+    };
+    result
+        .and_then(|came| without_false_end(&call, batch, came))
+        .explain("read", &call)
+}
+
+/// How many of a batch's messages are to be told: a stream that was lost has
+/// no end, and the call that meets it is told so.
+fn without_false_end(call: &Call, batch: Batch<'_>, came: usize) -> Result<usize> {
+    if !call.kind().takes_turns() {
+        return Ok(came);
+    }
+    match batch.first_empty(came) {
+        None => Ok(came),
+        Some(0) => end_of_stream(call).map(|_| came),
+        Some(before) => Ok(end_of_stream(call).map_or(before, |_| came)),
+    }
 }
 
 fn receiving(
@@ -96,6 +136,15 @@ pub fn sendto(fd: Fd, buf: &Bytes, flags: c_int, to: Option<&Sockaddr>) -> Resul
 /// Go `FD.WriteMsg`.
 pub fn sendmsg(fd: Fd, header: Message<'_>, flags: c_int) -> Result<usize> {
     sending(fd, flags, || message::sendmsg(fd, header, flags))
+}
+
+/// As `sendmsg`, of as many messages as there is room for, at least one.
+/// Returns how many went.
+pub fn sendmmsg(fd: Fd, batch: Batch<'_>, flags: c_int) -> Result<usize> {
+    if batch.len() == 0 {
+        return Call::incref(fd).map(|_| 0);
+    }
+    sending(fd, flags, || message::sendmmsg(fd, batch, flags))
 }
 
 /// One successful sending call, as `flags` allow it to wait.

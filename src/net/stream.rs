@@ -6,16 +6,13 @@ use crate::fd::table::Entry;
 use crate::net::failure::{Explain, Place, record};
 use crate::sync::Ordering;
 use crate::sys::Fd;
-use crate::sys::message::{self, IoVecs};
+use crate::sys::message::{self, IOV_MAX, IoVecs};
 use crate::sys::socket::{self, Bytes};
 use core::time::Duration;
 use std::thread;
 
 const READ: Limits = Limits::of(Side::Read);
 const WRITE: Limits = Limits::of(Side::Write);
-
-/// The most buffers that one system call takes: the kernel's UIO_MAXIOV.
-const IOV_MAX: usize = 1024;
 
 /// Go `FD.Read`. 0 is the end of the stream, and a buffer of length 0 reads
 /// nothing.

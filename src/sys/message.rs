@@ -1,13 +1,19 @@
 //! The calls with several buffers and with message headers, and the forms in
 //! which those reach them.
 
-use crate::error::{FAULT, INVAL, Result, Sys};
+use crate::error::{Error, FAULT, INVAL, Result, Sys};
 use crate::sys::socket::Bytes;
 use crate::sys::{Fd, check_len};
+use core::marker::PhantomData;
 use core::mem::{MaybeUninit, zeroed};
 use core::ptr;
 use core::slice;
-use libc::{c_int, c_uchar, msghdr};
+use libc::{c_int, c_uchar, c_uint, mmsghdr, msghdr};
+
+/// The most messages that one sendmmsg(2) takes: the kernel's UIO_MAXIOV.
+const SENT_MAX: c_uint = 1024;
+/// The most buffers of one message: the same.
+pub const IOV_MAX: usize = SENT_MAX as usize;
 
 /// A caller's array of buffers.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +138,103 @@ impl<'a> Message<'a> {
     pub fn total(self) -> usize {
         self.buffers.total()
     }
+
+    /// Whether it says where to send it.
+    pub fn is_addressed(self) -> bool {
+        // SAFETY: `new` was promised a header, which lives as long as this.
+        let name = unsafe { (*self.header).msg_name };
+        // SAFETY: likewise.
+        let len = unsafe { (*self.header).msg_namelen };
+        !name.is_null() && len > 0
+    }
+}
+
+/// A caller's array of message headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    start: *mut mmsghdr,
+    count: c_uint,
+    headers: PhantomData<&'a mmsghdr>,
+}
+
+impl<'a> Batch<'a> {
+    /// Takes an array from C: `-EINVAL` where the count is out of an int's
+    /// range, `-EFAULT` where the array is missing, and the checks of
+    /// `Message::new` for each header. What the kernel would find amiss in a
+    /// header is found here, `-EMSGSIZE` too many buffers and `-EINVAL` a
+    /// negative length of an address: after some messages it would keep the
+    /// error as the socket's, for a call that has nothing to do with it.
+    ///
+    /// # Safety
+    ///
+    /// `start` is NULL or points to `count` headers, each as for
+    /// `Message::new`, and all writable.
+    pub unsafe fn new(start: *mut mmsghdr, count: c_uint) -> Result<Self> {
+        c_int::try_from(count).map_err(|_| INVAL)?;
+        if start.is_null() && count > 0 {
+            return Err(FAULT);
+        }
+        let this = Self {
+            start,
+            count,
+            headers: PhantomData,
+        };
+        for index in 0..this.len() {
+            // SAFETY: the caller's promise.
+            let message = unsafe { Message::new(this.header(index)) }?;
+            if message.buffers.count() > IOV_MAX {
+                return Err(Error::argument(libc::EMSGSIZE));
+            }
+            // SAFETY: likewise.
+            let len = unsafe { (*message.header).msg_namelen };
+            if message.is_addressed() && c_int::try_from(len).is_err() {
+                return Err(INVAL);
+            }
+        }
+        Ok(this)
+    }
+
+    /// As `new`, of as many as sendmmsg(2) takes.
+    ///
+    /// # Safety
+    ///
+    /// As for `new`.
+    pub unsafe fn to_send(start: *mut mmsghdr, count: c_uint) -> Result<Self> {
+        c_int::try_from(count).map_err(|_| INVAL)?;
+        // SAFETY: the caller's promise.
+        unsafe { Self::new(start, count.min(SENT_MAX)) }
+    }
+
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a count in C's sense")]
+    pub fn len(self) -> usize {
+        self.count as usize
+    }
+
+    /// Which of the first `count`, received just now, got nothing though it
+    /// had room.
+    pub fn first_empty(self, count: usize) -> Option<usize> {
+        (0..count.min(self.len())).find(|index| {
+            // SAFETY: `new` was promised that many.
+            let one = unsafe { self.start.add(*index) };
+            // SAFETY: likewise.
+            let len = unsafe { (*one).msg_len };
+            len == 0 && self.message(*index).is_some_and(|it| it.total() > 0)
+        })
+    }
+
+    fn message(self, index: usize) -> Option<Message<'a>> {
+        // SAFETY: `new` was promised valid headers.
+        unsafe { Message::new(self.header(index)) }.ok()
+    }
+
+    /// Header number `index`, which is less than the count.
+    fn header(self, index: usize) -> *const msghdr {
+        // SAFETY: `new` was promised that many.
+        let one = unsafe { self.start.add(index) };
+        // SAFETY: likewise.
+        unsafe { &raw const (*one).msg_hdr }
+    }
 }
 
 /// recvmsg(2) into buffers alone.
@@ -167,6 +270,27 @@ pub fn sendmsg(fd: Fd, message: Message<'_>, flags: c_int) -> Result<usize> {
         unsafe { libc::sendmsg(fd, message.header, flags) },
         Sys::Sendmsg,
     )
+}
+
+/// recvmmsg(2) of what is there, at least one message; descriptors that come
+/// along are close-on-exec. Returns how many messages came.
+pub fn recvmmsg(fd: Fd, batch: Batch<'_>, flags: c_int) -> Result<usize> {
+    let flags = flags | libc::MSG_CMSG_CLOEXEC | libc::MSG_WAITFORONE;
+    let (start, count) = (batch.start, batch.count);
+    // SAFETY: the headers and what they point to are the caller's and
+    // writable. The timeout, which looks at the clock only when a message has
+    // come, is not used.
+    let n = unsafe { libc::recvmmsg(fd, start, count, flags as _, ptr::null_mut()) };
+    check_len(n as isize, Sys::Recvmmsg)
+}
+
+/// sendmmsg(2), without SIGPIPE. Returns how many messages went.
+pub fn sendmmsg(fd: Fd, batch: Batch<'_>, flags: c_int) -> Result<usize> {
+    let flags = flags | libc::MSG_NOSIGNAL;
+    // SAFETY: the headers are the caller's and writable, what they point to is
+    // readable.
+    let n = unsafe { libc::sendmmsg(fd, batch.start, batch.count, flags as _) };
+    check_len(n as isize, Sys::Sendmmsg)
 }
 
 /// The most descriptors that one message carries: the kernel's `SCM_MAX_FD`.

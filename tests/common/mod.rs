@@ -250,6 +250,18 @@ unsafe extern "C" {
     ) -> ssize_t;
     pub fn netfd_recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t;
     pub fn netfd_sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
+    pub fn netfd_recvmmsg(
+        fd: c_int,
+        msgs: *mut libc::mmsghdr,
+        n: libc::c_uint,
+        flags: c_int,
+    ) -> c_int;
+    pub fn netfd_sendmmsg(
+        fd: c_int,
+        msgs: *mut libc::mmsghdr,
+        n: libc::c_uint,
+        flags: c_int,
+    ) -> c_int;
     pub fn netfd_send_fds(
         fd: c_int,
         fds: *const c_int,
