@@ -643,7 +643,8 @@ int netfd_listen_fds(const char *name, int *fds, size_t cap);
 /**
  * Connects a socket, and waits until the connection stands or has failed.
  *
- * A datagram socket is aimed at another peer at once. A unix socket whose
+ * A datagram socket is aimed at another peer at once; from then on it takes no
+ * address to send to, until it is connected to AF_UNSPEC. A unix socket whose
  * listener's backlog is full waits for room. What ends the wait before it is
  * decided (a deadline, a token, -EINTR) ends the attempt as well: a handshake
  * that completes late is no success. The descriptor stays open and the
@@ -922,10 +923,15 @@ ssize_t netfd_recvfrom(int fd,
  * @return the number of bytes, or
  *   -EBADF, -EFAULT, -EINVAL, -EUSERS, NETFD_EDEADLINE, NETFD_ECANCELED,
  *   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
- *   or what sendto(2) said, negated (-EDESTADDRREQ, -EMSGSIZE, ...)
+ *   -EISCONN a `to` on a datagram socket that netfd_connect() has connected
+ *   (one that was attached so has the kernel's rules),
+ *   or what sendto(2) said, negated: -EDESTADDRREQ or, on unix sockets,
+ *   -ENOTCONN no `to` on an unconnected one, -EMSGSIZE, -ECONNREFUSED an
+ *   earlier message was refused, which is told once, ...
  *
  * Any thread; on streams it takes turns with netfd_write(). Obeys the write
- * deadline and the token. Follows Go `FD.WriteTo` and sendto(2).
+ * deadline and the token. Follows Go `FD.WriteTo`, whose UDPConn has the rule
+ * of -EISCONN, and sendto(2).
  *
  * # Safety
  *
@@ -963,7 +969,8 @@ NETFD_MUST_USE ssize_t netfd_recvmsg(int fd, struct msghdr *msg, int flags);
  *
  * @param msg    as for sendmsg(2)
  * @param flags  as for netfd_sendto()
- * @return as netfd_sendto(); -EMSGSIZE more than IOV_MAX buffers
+ * @return as netfd_sendto(), `msg_name` being its `to`; -EMSGSIZE more than
+ *   IOV_MAX buffers
  *
  * Any thread, as netfd_sendto(). Follows Go `FD.WriteMsg` and sendmsg(2).
  *
@@ -1026,7 +1033,8 @@ int netfd_recvmmsg(int fd,
  *   -EBADF, -EFAULT, -EINVAL `n` over INT_MAX or a length out of range,
  *   -EMSGSIZE more than IOV_MAX buffers in one of them, -EUSERS,
  *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
- *   -EINTR if asked for,
+ *   -EINTR if asked for, -EISCONN as netfd_sendto(), if any of them has a
+ *   `msg_name`,
  *   or what sendmmsg(2) said of the first, negated. What is wrong with a
  *   later one is told by the call that begins with it
  *

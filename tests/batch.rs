@@ -694,6 +694,26 @@ fn an_address_of_another_family_in_the_middle_ends_the_batch() {
 }
 
 #[test]
+fn a_connected_socket_sends_nothing_of_a_batch_that_has_an_address() {
+    let (one, two) = udp_pair();
+    let (third, third_at) = udp();
+    let mut nowhere = third_at;
+    nowhere.len = 0;
+    let mut batch = Batch::numbered(2).with_names(vec![nowhere, third_at]);
+    assert_eq!(batch.send(one, 0), no(libc::EISCONN));
+    assert_eq!(batch.untouched(), 2);
+    for fd in [two, third] {
+        let nothing = recv(fd, &mut [0; 8], libc::MSG_DONTWAIT);
+        assert_eq!(nothing, no(libc::EAGAIN));
+    }
+    let mut batch = Batch::numbered(2).with_names(vec![nowhere; 2]);
+    assert_eq!(batch.send(one, 0), 2, "of length 0 it is none");
+    for fd in [one, two, third] {
+        destroy(fd);
+    }
+}
+
+#[test]
 fn a_refusal_is_told_once_and_what_is_queued_comes_after() {
     let (two, two_at) = udp();
     let (one, one_at) = udp();

@@ -181,20 +181,137 @@ fn sendto_without_an_address_on_an_unconnected_socket_is_edestaddrreq() {
     destroy(unixgram);
 }
 
-#[test]
-fn sendto_with_an_address_on_a_connected_socket_is_as_the_kernel_has_it() {
-    let (one, two) = udp_pair();
-    let (three, three_at) = udp();
-    assert_eq!(sendto(one, b"aside", 0, Some(&three_at)), 5);
-    assert_eq!(read(three, &mut [0; 8]), 5);
-    for fd in [one, two, three] {
-        destroy(fd);
+/// A datagram socket that netfd_connect() has connected, and another that it is
+/// not connected to: of every family.
+fn connected_and_a_third(test: &str) -> Vec<(c_int, c_int, Addr)> {
+    let mut all = Vec::new();
+    for (network, at) in [
+        ("udp4", "127.0.0.1:0".to_owned()),
+        ("udp6", "[::1]:0".to_owned()),
+        ("unixgram", abstract_name(&format!("{test}-peer"))),
+    ] {
+        let ((peer, peer_at), one) = (bound(network, &at), {
+            let family = c_int::from(Addr::parse(network, &at).storage.ss_family);
+            socket(family, libc::SOCK_DGRAM)
+        });
+        let third = if network == "unixgram" {
+            bound(network, &abstract_name(&format!("{test}-third")))
+        } else {
+            bound(network, &at)
+        };
+        assert_eq!(connect(one, &peer_at), 0, "{}", error_text());
+        destroy(peer);
+        all.push((one, third.0, third.1));
     }
+    all
+}
+
+/// Go's `ErrWriteToConnected`.
+#[test]
+fn a_connected_datagram_socket_takes_no_address_and_sends_nothing() {
+    for (one, third, third_at) in connected_and_a_third("none") {
+        for flags in [0, libc::MSG_DONTWAIT] {
+            assert_eq!(
+                sendto(one, b"aside", flags, Some(&third_at)),
+                no(libc::EISCONN)
+            );
+            let mut to = third_at;
+            let message = Message::with(b"aside".to_vec(), vec![]).to(&mut to);
+            assert_eq!(message.send(one, flags), no(libc::EISCONN));
+        }
+        let text = error_text();
+        assert!(text.starts_with("write "), "{text}");
+        assert!(text.ends_with("already connected"), "{text}");
+        let nothing = recv(third, &mut [0; 8], libc::MSG_DONTWAIT);
+        assert_eq!(nothing, no(libc::EAGAIN));
+        destroy(one);
+        destroy(third);
+    }
+}
+
+#[test]
+fn no_system_call_is_made_for_an_address_that_is_not_taken() {
+    const TEST: &str = "no_system_call_is_made_for_an_address_that_is_not_taken";
+    let options = ["-e", "trace=sendto,sendmsg,sendmmsg"];
+    let trace = alone_under_strace(TEST, &options, || {
+        let (one, two) = udp_pair();
+        let (three, three_at) = udp();
+        assert_eq!(sendto(one, b"aside", 0, Some(&three_at)), no(libc::EISCONN));
+        assert_eq!(write(one, b"straight on"), 11);
+        for fd in [one, two, three] {
+            destroy(fd);
+        }
+    });
+    let Some(trace) = trace else { return };
+    let calls = trace.lines().filter(|line| line.contains("send"));
+    assert_eq!(calls.count(), 1, "{trace}");
+}
+
+#[test]
+fn a_name_of_length_0_is_no_address() {
+    let (one, two) = udp_pair();
+    let mut name = Addr::room();
+    name.len = 0;
+    let message = Message::with(b"x".to_vec(), vec![]).to(&mut name);
+    assert_eq!(message.send(one, 0), 1, "{}", error_text());
+    assert_eq!(read(two, &mut [0; 8]), 1);
+    destroy(one);
+    destroy(two);
+}
+
+#[test]
+fn a_datagram_socket_that_is_disconnected_takes_addresses_again() {
+    for (one, third, third_at) in connected_and_a_third("again") {
+        // SAFETY: an all-zero sockaddr_storage has the family AF_UNSPEC.
+        let storage: libc::sockaddr_storage = unsafe { zeroed() };
+        let nowhere = Addr { storage, len: 16 };
+        assert_eq!(connect(one, &nowhere), 0, "{}", error_text());
+        assert_eq!(sendto(one, b"aside", 0, Some(&third_at)), 5);
+        assert_eq!(read(third, &mut [0; 8]), 5);
+        assert_eq!(connect(one, &third_at), 0);
+        let again = sendto(one, b"aside", 0, Some(&third_at));
+        assert_eq!(again, no(libc::EISCONN), "connected once more");
+        destroy(one);
+        destroy(third);
+    }
+}
+
+#[test]
+fn a_connect_that_fails_leaves_a_datagram_socket_free_to_send() {
+    let ((one, _), (two, two_at)) = (udp(), udp());
+    let six = Addr::parse("udp6", "[::1]:9");
+    assert_eq!(connect(one, &six), -libc::EAFNOSUPPORT);
+    assert_eq!(sendto(one, b"x", 0, Some(&two_at)), 1);
+    destroy(one);
+    destroy(two);
+}
+
+#[test]
+fn an_adopted_datagram_socket_has_the_kernels_rules() {
+    for (one, third, third_at) in connected_and_a_third("adopted") {
+        assert_eq!(detach(one), one);
+        assert_eq!(attach(one), one);
+        assert_eq!(sendto(one, b"aside", 0, Some(&third_at)), 5);
+        assert_eq!(read(third, &mut [0; 8]), 5);
+        destroy(one);
+        destroy(third);
+    }
+}
+
+#[test]
+fn sendto_with_an_address_on_a_connected_stream_is_as_the_kernel_has_it() {
     let (one, two) = unix_pair(libc::SOCK_STREAM);
     let at = Addr::parse("unix", "@nobody");
     assert_eq!(sendto(one, b"x", 0, Some(&at)), no(libc::EISCONN));
     destroy(one);
     destroy(two);
+    let (one, two) = tcp_pair();
+    let (listener, at) = listener();
+    assert_eq!(sendto(one, b"x", 0, Some(&at)), 1, "TCP looks at none");
+    assert_eq!(read(two, &mut [0; 8]), 1);
+    for fd in [one, two, listener] {
+        destroy(fd);
+    }
 }
 
 #[test]

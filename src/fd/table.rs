@@ -85,6 +85,8 @@ pub struct Entry {
     /// The last read took less than it asked for: the next one has probably
     /// to wait. A guess about cost, not about truth.
     pub(crate) drained: AtomicBool,
+    /// A datagram socket that `netfd_connect` has aimed at one peer.
+    pub(crate) aimed: AtomicBool,
     /// The errno by which the connection ended, once any call was given it.
     pub(crate) lost: AtomicI32,
     /// The errno that stopped a write of which a part had gone.
@@ -219,6 +221,7 @@ impl Entry {
             let _ = sys::close(fd);
         }
         self.cancel.set(None);
+        self.aimed.store(false, Ordering::Relaxed);
         self.read_deadline.store(0, Ordering::Relaxed);
         self.write_deadline.store(0, Ordering::Relaxed);
         self.drained.store(false, Ordering::Relaxed);

@@ -12,7 +12,8 @@ use libc::{c_char, c_int, sockaddr, sockaddr_storage, socklen_t};
 
 /// Connects a socket, and waits until the connection stands or has failed.
 ///
-/// A datagram socket is aimed at another peer at once. A unix socket whose
+/// A datagram socket is aimed at another peer at once; from then on it takes no
+/// address to send to, until it is connected to AF_UNSPEC. A unix socket whose
 /// listener's backlog is full waits for room. What ends the wait before it is
 /// decided (a deadline, a token, -EINTR) ends the attempt as well: a handshake
 /// that completes late is no success. The descriptor stays open and the

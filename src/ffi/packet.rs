@@ -70,10 +70,15 @@ pub unsafe extern "C-unwind" fn netfd_recvfrom(
 /// @return the number of bytes, or
 ///   -EBADF, -EFAULT, -EINVAL, -EUSERS, NETFD_EDEADLINE, NETFD_ECANCELED,
 ///   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
-///   or what sendto(2) said, negated (-EDESTADDRREQ, -EMSGSIZE, ...)
+///   -EISCONN a `to` on a datagram socket that netfd_connect() has connected
+///   (one that was attached so has the kernel's rules),
+///   or what sendto(2) said, negated: -EDESTADDRREQ or, on unix sockets,
+///   -ENOTCONN no `to` on an unconnected one, -EMSGSIZE, -ECONNREFUSED an
+///   earlier message was refused, which is told once, ...
 ///
 /// Any thread; on streams it takes turns with netfd_write(). Obeys the write
-/// deadline and the token. Follows Go `FD.WriteTo` and sendto(2).
+/// deadline and the token. Follows Go `FD.WriteTo`, whose UDPConn has the rule
+/// of -EISCONN, and sendto(2).
 ///
 /// # Safety
 ///
@@ -130,7 +135,8 @@ pub unsafe extern "C-unwind" fn netfd_recvmsg(
 ///
 /// @param msg    as for sendmsg(2)
 /// @param flags  as for netfd_sendto()
-/// @return as netfd_sendto(); -EMSGSIZE more than IOV_MAX buffers
+/// @return as netfd_sendto(), `msg_name` being its `to`; -EMSGSIZE more than
+///   IOV_MAX buffers
 ///
 /// Any thread, as netfd_sendto(). Follows Go `FD.WriteMsg` and sendmsg(2).
 ///
@@ -207,7 +213,8 @@ pub unsafe extern "C-unwind" fn netfd_recvmmsg(
 ///   -EBADF, -EFAULT, -EINVAL `n` over INT_MAX or a length out of range,
 ///   -EMSGSIZE more than IOV_MAX buffers in one of them, -EUSERS,
 ///   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
-///   -EINTR if asked for,
+///   -EINTR if asked for, -EISCONN as netfd_sendto(), if any of them has a
+///   `msg_name`,
 ///   or what sendmmsg(2) said of the first, negated. What is wrong with a
 ///   later one is told by the call that begins with it
 ///

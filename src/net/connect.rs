@@ -83,6 +83,9 @@ pub fn stands(call: &Call, peer: &Sockaddr) {
     // bare fd: the kernel is asked when somebody wants to know.
     if call.kind().takes_turns() {
         call.entry().begin(peer);
+    } else {
+        let aimed = peer.family() != libc::AF_UNSPEC;
+        call.entry().aimed.store(aimed, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The calls with flags, addresses and control messages. Each is one
 //! successful system call.
 
-use crate::error::{Result, Sys};
+use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::net::failure::Explain;
 use crate::net::stream::{
@@ -127,15 +127,21 @@ fn receive_oddly(
 
 /// Go `FD.WriteTo`.
 pub fn sendto(fd: Fd, buf: &Bytes, flags: c_int, to: Option<&Sockaddr>) -> Result<usize> {
-    sending(fd, flags, || match to {
-        Some(to) => socket::sendto(fd, buf, flags, to),
-        None => socket::send(fd, buf, flags).map_err(|e| e.named(Sys::Sendto)),
-    })
+    sending(
+        fd,
+        flags,
+        || to.is_some(),
+        || match to {
+            Some(to) => socket::sendto(fd, buf, flags, to),
+            None => socket::send(fd, buf, flags).map_err(|e| e.named(Sys::Sendto)),
+        },
+    )
 }
 
 /// Go `FD.WriteMsg`.
 pub fn sendmsg(fd: Fd, header: Message<'_>, flags: c_int) -> Result<usize> {
-    sending(fd, flags, || message::sendmsg(fd, header, flags))
+    let send = || message::sendmsg(fd, header, flags);
+    sending(fd, flags, || header.is_addressed(), send)
 }
 
 /// As `sendmsg`, of as many messages as there is room for, at least one.
@@ -144,13 +150,25 @@ pub fn sendmmsg(fd: Fd, batch: Batch<'_>, flags: c_int) -> Result<usize> {
     if batch.len() == 0 {
         return Call::incref(fd).map(|_| 0);
     }
-    sending(fd, flags, || message::sendmmsg(fd, batch, flags))
+    let send = || message::sendmmsg(fd, batch, flags);
+    sending(fd, flags, || batch.is_addressed(), send)
 }
 
-/// One successful sending call, as `flags` allow it to wait.
-fn sending(fd: Fd, flags: c_int, send: impl FnMut() -> Result<usize>) -> Result<usize> {
+/// One successful sending call, as `flags` allow it to wait. Where the socket
+/// was aimed at one peer, no other can be told: Go's `ErrWriteToConnected`.
+fn sending(
+    fd: Fd,
+    flags: c_int,
+    is_addressed: impl FnOnce() -> bool,
+    send: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
     let mut call = Call::shared(fd, Side::Write)?;
-    send_one(&mut call, flags, send).explain("write", &call)
+    let sent = if call.entry().aimed.load(Ordering::Relaxed) && is_addressed() {
+        Err(Error::argument(libc::EISCONN))
+    } else {
+        send_one(&mut call, flags, send)
+    };
+    sent.explain("write", &call)
 }
 
 /// One successful sending call, as `flags` allow it to wait.

@@ -211,6 +211,11 @@ impl<'a> Batch<'a> {
         self.count as usize
     }
 
+    /// Whether one of them says where to send it.
+    pub fn is_addressed(self) -> bool {
+        (0..self.len()).any(|index| self.message(index).is_some_and(Message::is_addressed))
+    }
+
     /// Which of the first `count`, received just now, got nothing though it
     /// had room.
     pub fn first_empty(self, count: usize) -> Option<usize> {
