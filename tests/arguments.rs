@@ -53,6 +53,10 @@ fn each_function_on(fd: c_int) -> Vec<(&'static str, isize)> {
     let mut msg: msghdr = unsafe { zeroed() };
     msg.msg_iov = (&raw const iov).cast_mut();
     msg.msg_iovlen = 1;
+    let mut batch = libc::mmsghdr {
+        msg_hdr: msg,
+        msg_len: 0,
+    };
     let mut fds = [-1; 2];
     let mut nfds = 0;
     let (mut pid, mut uid, mut gid) = (0, 0, 0);
@@ -112,6 +116,27 @@ fn each_function_on(fd: c_int) -> Vec<(&'static str, isize)> {
         ("recvmsg", unsafe { netfd_recvmsg(fd, &mut msg, 0) }),
         // SAFETY: as above.
         ("sendmsg", unsafe { netfd_sendmsg(fd, &msg, 0) }),
+        // SAFETY: as above.
+        ("recvmmsg", unsafe { netfd_recvmmsg(fd, &mut batch, 1, 0) }
+            as isize),
+        (
+            "recvmmsg, errors",
+            // SAFETY: as above.
+            unsafe { netfd_recvmmsg(fd, &mut batch, 1, libc::MSG_ERRQUEUE) } as isize,
+        ),
+        (
+            "recvmmsg of 0",
+            // SAFETY: as above.
+            unsafe { netfd_recvmmsg(fd, null_mut(), 0, 0) } as isize,
+        ),
+        // SAFETY: as above.
+        ("sendmmsg", unsafe { netfd_sendmmsg(fd, &mut batch, 1, 0) }
+            as isize),
+        (
+            "sendmmsg of 0",
+            // SAFETY: as above.
+            unsafe { netfd_sendmmsg(fd, null_mut(), 0, 0) } as isize,
+        ),
         // SAFETY: as above.
         ("send_fds", unsafe {
             netfd_send_fds(fd, fds.as_ptr(), 0, data, 4)
@@ -247,6 +272,20 @@ fn a_buffer_that_is_null_is_efault_and_nothing_moves() {
     null_in_iov.msg_iov = (&raw const null_iov).cast_mut();
     let mut buf = [0u8; 4];
     let data: *mut c_void = buf.as_mut_ptr().cast();
+    let good = iovec {
+        iov_base: data,
+        iov_len: 4,
+    };
+    let mut fine = no_iov;
+    fine.msg_iov = (&raw const good).cast_mut();
+    // What is amiss stands behind a header that is fine.
+    let mut batches = [no_iov, null_in_iov].map(|bad| {
+        [fine, bad].map(|msg_hdr| libc::mmsghdr {
+            msg_hdr,
+            msg_len: 7,
+        })
+    });
+    let [no_buffers, no_base] = batches.each_mut().map(|two| two.as_mut_ptr());
     let mut nfds = 77;
     let results = [
         // SAFETY: NULL is answered.
@@ -294,6 +333,32 @@ fn a_buffer_that_is_null_is_efault_and_nothing_moves() {
             netfd_sendmsg(one, &null_in_iov, 0)
         }),
         // SAFETY: NULL is answered.
+        ("recvmmsg", unsafe { netfd_recvmmsg(two, null_mut(), 1, 0) }
+            as isize),
+        (
+            "recvmmsg, buffers",
+            // SAFETY: NULL is answered.
+            unsafe { netfd_recvmmsg(two, no_buffers, 2, 0) } as isize,
+        ),
+        (
+            "recvmmsg, base",
+            // SAFETY: NULL is answered.
+            unsafe { netfd_recvmmsg(two, no_base, 2, 0) } as isize,
+        ),
+        // SAFETY: NULL is answered.
+        ("sendmmsg", unsafe { netfd_sendmmsg(one, null_mut(), 1, 0) }
+            as isize),
+        (
+            "sendmmsg, buffers",
+            // SAFETY: NULL is answered.
+            unsafe { netfd_sendmmsg(one, no_buffers, 2, 0) } as isize,
+        ),
+        (
+            "sendmmsg, base",
+            // SAFETY: NULL is answered.
+            unsafe { netfd_sendmmsg(one, no_base, 2, 0) } as isize,
+        ),
+        // SAFETY: NULL is answered.
         ("send_fds, fds", unsafe {
             netfd_send_fds(one, null(), 1, data, 3)
         }),
@@ -318,6 +383,7 @@ fn a_buffer_that_is_null_is_efault_and_nothing_moves() {
         assert_eq!(code, EFAULT, "{function}");
     }
     assert_eq!((buf, nfds), ([0; 4], 77));
+    assert!(batches.iter().flatten().all(|header| header.msg_len == 7));
     still_there(two);
     assert_eq!(destroy(one), 0);
     assert_eq!(destroy(two), 0);
@@ -472,6 +538,16 @@ fn a_length_over_ssize_max_is_einval_in_every_call() {
     assert_eq!(unsafe { netfd_recvmsg(two, &mut msg, 0) }, EINVAL);
     // SAFETY: the lengths are refused.
     assert_eq!(unsafe { netfd_sendmsg(one, &msg, 0) }, EINVAL);
+    let mut batch = libc::mmsghdr {
+        msg_hdr: msg,
+        msg_len: 0,
+    };
+    // SAFETY: the lengths are refused.
+    let code = unsafe { netfd_recvmmsg(two, &mut batch, 1, 0) };
+    assert_eq!(code as isize, EINVAL);
+    // SAFETY: the lengths are refused.
+    let code = unsafe { netfd_sendmmsg(one, &mut batch, 1, 0) };
+    assert_eq!(code as isize, EINVAL);
     still_there(two);
     assert_eq!(destroy(one), 0);
     assert_eq!(destroy(two), 0);
@@ -498,6 +574,16 @@ fn a_count_out_of_range_is_einval_or_emsgsize() {
     assert_eq!(unsafe { netfd_writev(one, many.as_ptr(), 1025) }, too_many);
     // SAFETY: there are as many as said.
     assert_eq!(unsafe { netfd_readv(two, many.as_ptr(), 1025) }, too_many);
+    // SAFETY: an all-zero mmsghdr is an empty one.
+    let mut header: libc::mmsghdr = unsafe { zeroed() };
+    for count in [1 << 31, u32::MAX] {
+        // SAFETY: the count is refused.
+        let code = unsafe { netfd_recvmmsg(two, &mut header, count, 0) };
+        assert_eq!(code as isize, EINVAL);
+        // SAFETY: the count is refused.
+        let code = unsafe { netfd_sendmmsg(one, &mut header, count, 0) };
+        assert_eq!(code as isize, EINVAL);
+    }
     let fds = [one; 254];
     // SAFETY: there are as many as said.
     let code = unsafe { netfd_send_fds(one, fds.as_ptr(), 254, data, 1) };

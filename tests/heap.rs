@@ -36,6 +36,16 @@ fn read_and_write_that_park_allocate_nothing() {
 }
 
 #[test]
+fn datagrams_one_by_one_and_in_batches_allocate_nothing() {
+    heap("datagrams");
+}
+
+#[test]
+fn batches_that_park_allocate_nothing() {
+    heap("parked_batches");
+}
+
+#[test]
 fn setting_a_deadline_allocates_nothing() {
     heap("set_deadline");
 }

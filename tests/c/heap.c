@@ -152,6 +152,88 @@ static void parked_read_and_write(void) {
     joined(other);
 }
 
+/* Two datagram sockets, connected to each other. */
+static void make_datagram_pair(int pair[2]) {
+    EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+    EQ(netfd_attach(pair[0]), pair[0]);
+    EQ(netfd_attach(pair[1]), pair[1]);
+}
+
+#define BATCH 8
+
+struct batch {
+    struct mmsghdr messages[BATCH];
+    struct iovec buffers[BATCH];
+    char bytes[BATCH];
+};
+
+static void make_batch(struct batch *batch) {
+    memset(batch, 0, sizeof *batch);
+    for (int i = 0; i < BATCH; i++) {
+        batch->buffers[i].iov_base = &batch->bytes[i];
+        batch->buffers[i].iov_len = 1;
+        batch->messages[i].msg_hdr.msg_iov = &batch->buffers[i];
+        batch->messages[i].msg_hdr.msg_iovlen = 1;
+    }
+}
+
+static void datagram_round(void *arg) {
+    const int *pair = arg;
+    struct batch batch;
+    struct sockaddr_storage from;
+    socklen_t len = sizeof from;
+    char byte;
+    make_batch(&batch);
+    EQ(netfd_sendmmsg(pair[0], batch.messages, BATCH, 0), BATCH);
+    EQ(netfd_recvmmsg(pair[1], batch.messages, BATCH, 0), BATCH);
+    EQ(netfd_sendmsg(pair[0], &batch.messages[0].msg_hdr, 0), 1);
+    EQ(netfd_recvmsg(pair[1], &batch.messages[0].msg_hdr, 0), 1);
+    EQ(netfd_sendto(pair[0], "d", 1, 0, NULL, 0), 1);
+    EQ(netfd_recvfrom(pair[1], &byte, 1, 0, (struct sockaddr *)&from, &len), 1);
+    EQ(netfd_recvmmsg(pair[1], batch.messages, BATCH, MSG_DONTWAIT), -EAGAIN);
+}
+
+static void datagrams(void) {
+    int pair[2];
+    make_datagram_pair(pair);
+    check_steady(datagram_round, pair);
+}
+
+static void *answer_batches(void *arg) {
+    const int *pair = arg;
+    struct batch batch;
+    int n;
+    make_batch(&batch);
+    while ((n = netfd_recvmmsg(pair[1], batch.messages, BATCH, 0)) > 0)
+        EQ(netfd_sendmmsg(pair[1], batch.messages, (unsigned)n, 0), n);
+    EQ(n, NETFD_ECLOSED);
+    return NULL;
+}
+
+static void ping_batch_round(void *arg) {
+    const int *pair = arg;
+    struct batch batch;
+    make_batch(&batch);
+    EQ(netfd_set_read_deadline(pair[0], netfd_after(5 * SECOND)), 0);
+    EQ(netfd_sendmmsg(pair[0], batch.messages, 2, 0), 2);
+    for (int got = 0, n; got < 2; got += n) {
+        n = netfd_recvmmsg(pair[0], batch.messages, BATCH, 0);
+        CHECK(n > 0);
+    }
+}
+
+/* As parked_read_and_write. */
+static void parked_batches(void) {
+    int pair[2];
+    make_datagram_pair(pair);
+    pthread_t other = start(answer_batches, pair);
+    await_parked(1);
+    EQ(netfd_wait(pair[0], NETFD_READABLE, netfd_after(MS)), NETFD_EDEADLINE);
+    check_steady(ping_batch_round, pair);
+    EQ(netfd_destroy(pair[1]), 0);
+    joined(other);
+}
+
 /* A token that is set, and one that is made and freed each time. */
 static void token_round(void *arg) {
     const int *pair = arg;
@@ -384,6 +466,8 @@ int main(int argc, char **argv) {
         {"connect_and_destroy", connect_and_destroy},
         {"parked_read_and_write", parked_read_and_write},
         {"failures_and_tokens", failures_and_tokens},
+        {"datagrams", datagrams},
+        {"parked_batches", parked_batches},
         {"sys_socket_without_memory", sys_socket_without_memory},
         {"attach_without_memory", attach_without_memory},
         {"cancel_new_without_memory", cancel_new_without_memory},
