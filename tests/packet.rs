@@ -647,7 +647,9 @@ fn deadline_token_and_destroy_end_a_parked_receive() {
         await_parked(fd, 2);
         end(fd, token);
         assert_eq!((one.join(), two.join()), (code, code));
-        destroy(fd);
+        if code != CLOSED {
+            destroy(fd); // else the number may be another test's by now
+        }
     }
     token.free();
 }
@@ -817,8 +819,6 @@ fn bad_arguments_are_answered() {
     assert_eq!(send_from(to.cast_const(), 1, 1), einval);
     assert_eq!(send_from(to.cast_const(), 1, 129), einval);
     destroy(fd);
-    assert_eq!(recv(fd, &mut buf, 0), CLOSED);
-    assert_eq!(sendto(fd, &buf, 0, Some(&at)), CLOSED);
     assert_eq!(recv(-1, &mut buf, 0), no(libc::EBADF));
     assert_eq!(sendto(-1, &buf, 0, Some(&at)), no(libc::EBADF));
 }
