@@ -6,7 +6,8 @@ use crate::fd::desc::Call;
 use crate::fd::{Turn, table};
 use crate::net::failure::Place;
 use crate::sync::Ordering;
-use crate::sys::{self, Fd, process, time};
+use crate::sys::process::{self, Quiet};
+use crate::sys::{self, Fd, time};
 use crate::text::Text;
 use core::fmt::Write;
 
@@ -92,7 +93,7 @@ fn doing(turn: Turn, polls: bool) -> &'static str {
 fn flush(text: &mut Text<512>, out: Fd) -> Result<()> {
     let mut rest = text.bytes();
     while !rest.is_empty() {
-        match process::without_sigpipe(|| sys::write(out, rest)) {
+        match Quiet::new().run(rest.len(), || sys::write(out, rest)) {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(error) if error.is(libc::EINTR) => {}
             Err(error) => return Err(error),

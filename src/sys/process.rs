@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result, Sys};
 use crate::sync::{AtomicU32, Ordering};
+use core::marker::PhantomData;
 use core::ptr;
 use libc::c_int;
 use once_cell::race::OnceRef;
@@ -259,31 +260,91 @@ pub fn thread_id() -> u32 {
     u32::try_from(id).unwrap_or(0)
 }
 
-/// Runs `call` so that no SIGPIPE comes of it: the signal is blocked for this
-/// thread, and one that the call raised is swallowed.
-pub fn without_sigpipe<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+/// While it lives, no SIGPIPE comes of the calling thread's system calls that
+/// go through it: the signal is blocked, and one that such a call raised is
+/// swallowed in the end. For calls that have no MSG_NOSIGNAL.
+#[derive(Debug)]
+pub struct Quiet {
+    /// What the thread had blocked; `None`: SIGPIPE too, so nothing changed.
+    before: Option<libc::sigset_t>,
+    /// One was pending before, and is to stay so.
+    was_pending: bool,
+    /// A call may have raised one.
+    raised: bool,
+    /// A mask is its thread's.
+    thread: PhantomData<*const ()>,
+}
+
+impl Quiet {
+    /// Blocks the signal for the calling thread.
+    #[allow(clippy::new_without_default, reason = "a guard is not a value")]
+    pub fn new() -> Self {
+        let mut before = no_signals();
+        // SAFETY: both sets are there.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &sigpipe(), &mut before) };
+        // One that was not blocked cannot have been pending for this thread.
+        let was_blocked = contains_sigpipe(&before);
+        Self {
+            before: (!was_blocked).then_some(before),
+            was_pending: was_blocked && is_sigpipe_pending(),
+            raised: false,
+            thread: PhantomData,
+        }
+    }
+
+    /// Runs a call that is to move `asked` bytes. One that moved fewer may
+    /// have met the end of its peer behind them, and have raised the signal
+    /// all the same; EAGAIN proves that it did not.
+    pub fn run(&mut self, asked: usize, call: impl FnOnce() -> Result<usize>) -> Result<usize> {
+        let result = call();
+        match result {
+            Ok(n) => self.raised |= n < asked,
+            Err(error) if error.is(libc::EINTR) => {}
+            Err(error) if error.is(libc::EAGAIN) => self.raised = false,
+            Err(_) => self.raised = true,
+        }
+        result
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if self.raised && !self.was_pending {
+            let now = crate::sys::time::timespec(0);
+            // SAFETY: the set and the timespec are there; no information is
+            // asked for.
+            unsafe { libc::sigtimedwait(&sigpipe(), ptr::null_mut(), &now) };
+        }
+        if let Some(before) = &self.before {
+            // SAFETY: `before` is what the thread had.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
+        }
+    }
+}
+
+fn no_signals() -> libc::sigset_t {
     // SAFETY: an all-zero sigset_t is one to be initialized.
-    let mut pipe: libc::sigset_t = unsafe { core::mem::zeroed() };
-    let mut before = pipe;
-    let mut pending = pipe;
-    // SAFETY: `pipe` is there to be written.
-    unsafe { libc::sigemptyset(&mut pipe) };
-    // SAFETY: likewise, and the signal exists.
+    let mut none: libc::sigset_t = unsafe { core::mem::zeroed() };
+    // SAFETY: it is there to be written.
+    unsafe { libc::sigemptyset(&mut none) };
+    none
+}
+
+fn sigpipe() -> libc::sigset_t {
+    let mut pipe = no_signals();
+    // SAFETY: the set was initialized, and the signal exists.
     unsafe { libc::sigaddset(&mut pipe, libc::SIGPIPE) };
+    pipe
+}
+
+fn contains_sigpipe(set: &libc::sigset_t) -> bool {
+    // SAFETY: the set was initialized, and the signal exists.
+    unsafe { libc::sigismember(set, libc::SIGPIPE) == 1 }
+}
+
+fn is_sigpipe_pending() -> bool {
+    let mut pending = no_signals();
     // SAFETY: `pending` is there to be written.
     unsafe { libc::sigpending(&mut pending) };
-    // SAFETY: `pending` was initialized.
-    let was_pending = unsafe { libc::sigismember(&pending, libc::SIGPIPE) } == 1;
-    // SAFETY: both sets are there.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, &mut before) };
-    let result = call();
-    let raised = result.as_ref().is_err_and(|error| error.is(libc::EPIPE));
-    if raised && !was_pending {
-        let now = crate::sys::time::timespec(0);
-        // SAFETY: the set and the timespec are there; no information is asked.
-        unsafe { libc::sigtimedwait(&pipe, ptr::null_mut(), &now) };
-    }
-    // SAFETY: `before` is what the thread had.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
-    result
+    contains_sigpipe(&pending)
 }
