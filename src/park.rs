@@ -95,6 +95,39 @@ fn release(id: u32) {
     WAITERS.put(id);
 }
 
+/// A waiter besides the thread's own, for a call in two descriptors: each is
+/// woken by whoever changes its descriptor's state, and a waiter is claimed by
+/// one waker only.
+#[derive(Debug)]
+pub struct Second {
+    waiter: &'static Waiter,
+    id: u32,
+}
+
+impl Second {
+    /// Takes one, with an eventfd where one is to be had.
+    pub fn take() -> Result<Self> {
+        let (id, _) = WAITERS.take()?;
+        let waiter = adopted(id).inspect_err(|_| WAITERS.put(id))?;
+        waiter.second.store(true, Ordering::Relaxed);
+        need_event(waiter);
+        Ok(Self { waiter, id })
+    }
+
+    /// The waiter, and its id.
+    pub fn waiter(&self) -> (&'static Waiter, u32) {
+        (self.waiter, self.id)
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.waiter.second.store(false, Ordering::Relaxed);
+        spare_event(self.waiter);
+        release(self.id);
+    }
+}
+
 /// Eventfds that threads gave back, each with the process epoch above it; 0 is
 /// none. One of an older process is forgotten, not closed: its number may be
 /// anything by now.

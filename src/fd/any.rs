@@ -3,13 +3,9 @@
 
 use crate::error::Result;
 use crate::fd::desc::{Call, Limits};
-use crate::poll::Poller;
+use crate::poll::{Poller, SLICE};
 use crate::sys::event::Epoll;
 use libc::c_short;
-
-/// How long the caller sleeps at a time where there is no descriptor for a set
-/// of its own: 10 ms.
-const SLICE: i64 = 10_000_000;
 
 /// Parks until any of the calls, each of which has its turn, is ready for
 /// `events`, has an error or a hang-up. `Some`: what the only one is ready for.
@@ -27,10 +23,13 @@ pub fn wait<'a>(
     };
     let all = [first, second].into_iter().chain(rest);
     match set_of(all, events) {
-        Ok(set) => first.wait_on(set.fd(), limits),
-        Err(_) => first.pause(SLICE, limits),
+        Ok(set) => {
+            let watched = (set.fd(), libc::POLLIN);
+            first.wait_beside(watched, limits, &mut Poller::default(), None)?;
+        }
+        Err(_) => first.pause(SLICE, limits)?,
     }
-    .map(|()| None)
+    Ok(None)
 }
 
 fn set_of<'a>(calls: impl Iterator<Item = &'a Call>, events: c_short) -> Result<Epoll> {

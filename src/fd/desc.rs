@@ -6,7 +6,7 @@ use crate::fd::cancel::{Cancel, Held};
 use crate::fd::table::{self, Entry, Kind};
 use crate::fd::word::{Attempt, Entered, Hold, State, Tag, Turn};
 use crate::park::{self, Slot, Waiter};
-use crate::poll::{Outcome, Poller, Watch};
+use crate::poll::{self, Outcome, Poller, Watch};
 use crate::sync::Ordering;
 use crate::sys::{Fd, event, futex, process, time};
 use libc::c_short;
@@ -133,6 +133,13 @@ impl Call {
         Self::enter(fd, Hold::of(side.turn()), false)
     }
 
+    /// Enters for the turn of `side`, and leaves it to `rwlock` to take it.
+    pub fn deferred(fd: Fd, side: Side) -> Result<Self> {
+        let mut call = Self::enter(fd, Hold::NONE, true)?;
+        call.wants = Hold::of(side.turn());
+        Ok(call)
+    }
+
     #[inline(always)]
     fn enter(fd: Fd, turn: Hold, always: bool) -> Result<Self> {
         let entry = table::find(fd)?;
@@ -154,22 +161,44 @@ impl Call {
         if self.held == self.wants {
             return Ok(());
         }
-        self.rwlock_slow(limits, patience)
+        self.rwlock_slow(limits, patience, None)
+    }
+
+    /// As `rwlock`, for a caller that is in another descriptor as well.
+    pub fn rwlock_beside(&mut self, limits: Limits, other: Option<(&Self, Limits)>) -> Result<()> {
+        if self.held == self.wants {
+            return Ok(());
+        }
+        self.rwlock_slow(limits, Patience::Park, other)
     }
 
     #[cold]
     #[inline(never)]
-    fn rwlock_slow(&mut self, limits: Limits, patience: Patience) -> Result<()> {
+    fn rwlock_slow(
+        &mut self,
+        limits: Limits,
+        patience: Patience,
+        other: Option<(&Self, Limits)>,
+    ) -> Result<()> {
         let Some(turn) = self.wants.turn() else {
             return Ok(());
         };
         self.prepare(limits)?;
         match patience {
-            Patience::Park => self.wait_turn(turn, limits)?,
+            Patience::Park => self.wait_turn(turn, limits, other)?,
             Patience::Never => return Err(Error::argument(libc::EAGAIN)),
         }
         self.held = self.wants;
         Ok(())
+    }
+
+    /// Gives the turn back, and stays inside.
+    pub fn unlock(&mut self) {
+        let held = self.held;
+        (self.wants, self.held) = (Hold::NONE, Hold::NONE);
+        if let Some(turn) = held.turn() {
+            self.entry.mutex.give_turn(self.epoch, self.tag, turn);
+        }
     }
 
     /// The descriptor's number.
@@ -187,16 +216,16 @@ impl Call {
         self.entry.kind()
     }
 
+    /// Whether the descriptor is still the caller's.
+    pub fn is_open(&self) -> bool {
+        self.entry.mutex.is_open(self.tag)
+    }
+
     /// Wakes those who are parked on one side, or whose wait is for both, so
     /// that they look again at what has been changed.
     pub fn wake(&self, side: Side) {
         let turns = [side.turn(), side.poll_turn(), Turn::PollBoth];
         self.entry.mutex.wake(self.epoch, &turns);
-    }
-
-    /// Whether the descriptor is still the caller's.
-    pub fn is_open(&self) -> bool {
-        self.entry.mutex.is_open(self.tag)
     }
 
     /// Leaves, and has the last one out close the descriptor, unless somebody
@@ -305,7 +334,7 @@ impl Call {
     #[cold]
     pub fn wait(&self, events: c_short, limits: Limits, poller: &mut Poller) -> Result<c_short> {
         match self.held.turn() {
-            Some(turn) => self.poll(turn, self.fd, events, limits, poller),
+            Some(turn) => self.poll(turn, (self.fd, events), limits, poller, None),
             None => {
                 // Any number may wait at once: one polls, the others queue.
                 let turn = match (events & libc::POLLIN != 0, events & libc::POLLOUT != 0) {
@@ -313,8 +342,8 @@ impl Call {
                     (false, true) => Turn::PollOut,
                     _ => Turn::PollIn,
                 };
-                self.wait_turn(turn, limits)?;
-                let ready = self.poll(turn, self.fd, events, limits, poller);
+                self.wait_turn(turn, limits, None)?;
+                let ready = self.poll(turn, (self.fd, events), limits, poller, None);
                 // Before the turn goes to the next, who needs one.
                 let _ = park::with_waiter(|waiter, _| {
                     park::spare_event(waiter);
@@ -343,70 +372,101 @@ impl Call {
     pub fn pause(&self, ns: i64, limits: Limits) -> Result<()> {
         let short = limits.no_later(time::now().saturating_add(ns));
         let turn = self.held.turn().unwrap_or(Turn::PollBoth);
-        match self.poll(turn, -1, 0, short, &mut Poller::default()) {
+        match self.poll(turn, (-1, 0), short, &mut Poller::default(), None) {
             Err(error) if error.same(DEADLINE) => self.prepare(limits),
             other => other.map(drop),
         }
     }
 
-    /// Parks until `fd` has input: an epoll set, say, in which the descriptor is
-    /// one of several. For a caller with a turn.
-    pub fn wait_on(&self, fd: Fd, limits: Limits) -> Result<()> {
-        let turn = self.held.turn().unwrap_or(Turn::PollBoth);
-        self.poll(turn, fd, libc::POLLIN, limits, &mut Poller::default())
-            .map(drop)
+    /// Parks until `watched`, a descriptor and its events, is ready. For a
+    /// caller that has a turn here and, in `other`, a turn of another
+    /// descriptor: what happens to either ends the wait.
+    #[cold]
+    pub fn wait_beside(
+        &self,
+        watched: (Fd, c_short),
+        limits: Limits,
+        poller: &mut Poller,
+        other: Option<&Beside<'_>>,
+    ) -> Result<c_short> {
+        let turn = self.held.turn().ok_or(crate::error::PANIC)?;
+        self.poll(turn, watched, limits, poller, other)
     }
 
     /// Polls under `turn`, which the caller has: arm, look, sleep. The order
-    /// is why no wake-up is lost (see park/waiter.rs).
+    /// is why no wake-up is lost (see park/waiter.rs), for each of the two
+    /// where there is another descriptor.
     fn poll(
         &self,
         turn: Turn,
-        fd: Fd,
-        events: c_short,
+        (fd, events): (Fd, c_short),
         limits: Limits,
         poller: &mut Poller,
+        other: Option<&Beside<'_>>,
     ) -> Result<c_short> {
-        let Some(slot) = self.entry.mutex.slot(turn) else {
-            return Err(crate::error::PANIC);
-        };
         park::with_waiter(|waiter, id| {
             park::need_event(waiter);
             loop {
-                waiter.arm(true);
-                if let Some(stale) = park::find(slot.put(id)) {
-                    stale.wake(); // of a descriptor closed behind our back
+                self.show(turn, waiter, id)?;
+                if let Some(other) = other {
+                    other.show()?;
                 }
                 let outcome = self.look(limits, waiter).and_then(|look| {
+                    let beside = match other {
+                        Some(other) => Some((other.look()?, other.waiter)),
+                        None => None,
+                    };
                     // An error that was taken from the socket makes it ready.
-                    if self.entry.taken.load(Ordering::Acquire) != 0 {
+                    if fd == self.fd && self.entry.taken.load(Ordering::Acquire) != 0 {
                         return Ok(Outcome::ERROR);
                     }
-                    look.poll(poller, fd, events, waiter)
+                    self.entry.parks.fetch_add(1, Ordering::Relaxed);
+                    look.poll(poller, (fd, events), waiter, beside)
                 });
-                if !slot.withdraw(id) {
-                    waiter.settle();
-                    self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
+                // Both, before anything is said.
+                let gone = !self.withdraw(turn, waiter, id);
+                if other.is_some_and(|other| !other.withdraw()) || gone {
                     // ppoll(2) looks the number up whenever it wakes: what it
                     // calls ready may be whoever has the number now.
-                    if !self.entry.mutex.is_open(self.tag) {
-                        return Err(CLOSED);
-                    }
+                    return Err(CLOSED);
                 }
                 let outcome = outcome?;
                 if outcome.ready != 0 {
                     return Ok(outcome.ready);
                 }
-                if outcome.signal && park::interruptible() {
-                    return Err(Error::os(libc::EINTR, Sys::Ppoll));
-                }
+                unless_interrupted(outcome.signal, Sys::Ppoll)?;
             }
         })
     }
 
-    /// Waits for a turn in its queue, within `limits`.
+    /// Makes the waiter visible under a turn that the caller has.
+    #[inline(always)]
+    fn show(&self, turn: Turn, waiter: &Waiter, id: u32) -> Result<()> {
+        let slot = self.entry.mutex.slot(turn).ok_or(crate::error::PANIC)?;
+        waiter.arm(true);
+        if let Some(stale) = park::find(slot.put(id)) {
+            stale.wake(); // of a descriptor closed behind our back
+        }
+        Ok(())
+    }
+
+    /// Takes the waiter back from where `show` put it. False: the descriptor
+    /// is not the caller's any more.
+    #[inline(always)]
+    fn withdraw(&self, turn: Turn, waiter: &Waiter, id: u32) -> bool {
+        let slot = self.entry.mutex.slot(turn);
+        if slot.is_none_or(|slot| slot.withdraw(id)) {
+            return true;
+        }
+        waiter.settle();
+        self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
+        self.entry.mutex.is_open(self.tag)
+    }
+
+    /// Waits for a turn in its queue, within `limits`. `other` is another
+    /// descriptor that the caller is in, and what limits it there.
     #[cold]
-    fn wait_turn(&self, turn: Turn, limits: Limits) -> Result<()> {
+    fn wait_turn(&self, turn: Turn, limits: Limits, other: Option<(&Self, Limits)>) -> Result<()> {
         if self.entry.mutex.try_turn(self.tag, turn) == Attempt::Taken {
             return Ok(());
         }
@@ -424,7 +484,7 @@ impl Call {
                     Attempt::Gone => return Err(CLOSED),
                     Attempt::Busy => {}
                 }
-                let waited = self.look(limits, waiter).and_then(|look| look.nap(waiter));
+                let waited = self.queue(limits, waiter, other);
                 if !mutex.unqueue(self.epoch, turn, waiter) {
                     waiter.settle();
                     self.entry.wakeups.fetch_add(1, Ordering::Relaxed);
@@ -437,6 +497,38 @@ impl Call {
         })
     }
 
+    /// Sleeps in a queue, once.
+    fn queue(&self, limits: Limits, waiter: &Waiter, other: Option<(&Self, Limits)>) -> Result<()> {
+        let look = self.look(limits, waiter)?;
+        self.entry.parks.fetch_add(1, Ordering::Relaxed);
+        match other {
+            Some(other) if limits.token.is_none() => {
+                let woken = self.queue_beside(limits, waiter, other)?;
+                unless_interrupted(woken == futex::Woken::Signal, Sys::Futex)
+            }
+            _ => look.nap(waiter),
+        }
+    }
+
+    /// Sleeps in a queue, once, and looks at both descriptors every now and
+    /// then: the other one's destroyer waits for this caller, whom it cannot
+    /// wake here. The place in the queue is kept.
+    fn queue_beside(
+        &self,
+        limits: Limits,
+        waiter: &Waiter,
+        (other, other_limits): (&Self, Limits),
+    ) -> Result<futex::Woken> {
+        loop {
+            other.prepare(other_limits)?;
+            let woken = waiter.sleep(time::now().saturating_add(poll::SLICE));
+            if woken != futex::Woken::Deadline {
+                return Ok(woken);
+            }
+            self.prepare(limits)?;
+        }
+    }
+
     /// Looks, once the waiter is visible, at what could forbid to sleep.
     #[inline(always)]
     fn look(&self, limits: Limits, waiter: &Waiter) -> Result<Look> {
@@ -445,9 +537,16 @@ impl Call {
         }
         let of_fd = self.entry.cancel.hold();
         let look = Look::new(self.deadline(limits), of_fd, limits.token, waiter)?;
-        self.entry.parks.fetch_add(1, Ordering::Relaxed);
         Ok(look)
     }
+}
+
+/// A signal that came ends a wait of a thread that wants to be told.
+fn unless_interrupted(signal: bool, call: Sys) -> Result<()> {
+    if signal && park::interruptible() {
+        return Err(Error::os(libc::EINTR, call));
+    }
+    Ok(())
 }
 
 /// Whether a call with these limits may go on.
@@ -551,7 +650,8 @@ impl Look {
             // Only a poll hears a token of the call's own. (One that is set
             // on the descriptor ends the turn's holder, and so one by one all
             // who queue behind it.)
-            self.poll(&mut Poller::default(), -1, 0, waiter)?.signal
+            let outcome = self.poll(&mut Poller::default(), (-1, 0), waiter, None)?;
+            outcome.signal
         } else {
             // futex(2) without a limit is restarted after a handler that was
             // installed with SA_RESTART; one with a limit is not.
@@ -563,10 +663,7 @@ impl Look {
             };
             waiter.sleep(limit) == futex::Woken::Signal
         };
-        if signal && park::interruptible() {
-            return Err(Error::os(libc::EINTR, Sys::Futex));
-        }
-        Ok(())
+        unless_interrupted(signal, Sys::Futex)
     }
 
     fn tokens(&self) -> impl Iterator<Item = &'static Cancel> {
@@ -574,35 +671,103 @@ impl Look {
         of_fd.into_iter().chain(self.of_call)
     }
 
-    /// Sleeps in a poll.
+    /// Sleeps in a poll, which what was seen in another descriptor, and its
+    /// waiter, ends as well.
     #[inline(always)]
     fn poll(
         &self,
         poller: &mut Poller,
-        fd: Fd,
-        events: c_short,
+        (fd, events): (Fd, c_short),
         waiter: &Waiter,
+        beside: Option<(Self, &Waiter)>,
     ) -> Result<Outcome> {
         let mut watch = Watch::new(fd, events);
+        let mut timeout = self.timeout;
+        self.add_to(&mut watch, waiter);
+        if let Some((other, second)) = &beside {
+            other.add_to(&mut watch, second);
+            timeout = sooner(timeout, other.timeout);
+        }
+        let outcome = poller.wait(watch, timeout)?;
+        if outcome.other {
+            self.drain_foreign(waiter);
+            if let Some((other, second)) = &beside {
+                other.drain_foreign(second);
+            }
+        }
+        Ok(outcome)
+    }
+
+    #[inline(always)]
+    fn add_to(&self, watch: &mut Watch, waiter: &Waiter) {
         watch.add(Some(waiter.event()).filter(|event| *event >= 0));
         for token in self.tokens() {
             watch.add(token.event());
         }
-        let outcome = poller.wait(watch, self.timeout)?;
-        if outcome.other && !waiter.is_woken() {
-            // A token's eventfd that was written by a process that shares it:
-            // it has not fired here, and must not be seen readable for ever.
-            // One that fires at this moment is made readable again: others
-            // may not have looked yet.
-            for token in self.tokens() {
-                if let Some(event) = token.event() {
-                    event::drain(event);
-                    if token.is_fired() {
-                        event::signal(event);
-                    }
+    }
+
+    /// After an eventfd was readable, and not by whoever wakes the waiter: a
+    /// token's that was written by a process that shares it. It has not fired
+    /// here, and must not be seen readable for ever. One that fires at this
+    /// moment is made readable again: others may not have looked yet.
+    fn drain_foreign(&self, waiter: &Waiter) {
+        if waiter.is_woken() {
+            return;
+        }
+        for token in self.tokens() {
+            if let Some(event) = token.event() {
+                event::drain(event);
+                if token.is_fired() {
+                    event::signal(event);
                 }
             }
         }
-        Ok(outcome)
+    }
+}
+
+/// The shorter of two timeouts, where a negative one is none.
+fn sooner(one: i64, other: i64) -> i64 {
+    match (one < 0, other < 0) {
+        (true, _) => other,
+        (_, true) => one,
+        _ => one.min(other),
+    }
+}
+
+/// The other descriptor of a caller that is in two: where it has a turn, what
+/// limits it there, and the waiter that stands there for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    call: &'a Call,
+    limits: Limits,
+    turn: Turn,
+    waiter: &'static Waiter,
+    id: u32,
+}
+
+impl<'a> Beside<'a> {
+    /// For a `call` that has a turn.
+    pub fn new(call: &'a Call, limits: Limits, second: &park::Second) -> Result<Self> {
+        let (waiter, id) = second.waiter();
+        let turn = call.held.turn().ok_or(crate::error::PANIC)?;
+        Ok(Self {
+            call,
+            limits,
+            turn,
+            waiter,
+            id,
+        })
+    }
+
+    fn show(&self) -> Result<()> {
+        self.call.show(self.turn, self.waiter, self.id)
+    }
+
+    fn look(&self) -> Result<Look> {
+        self.call.look(self.limits, self.waiter)
+    }
+
+    fn withdraw(&self) -> bool {
+        self.call.withdraw(self.turn, self.waiter, self.id)
     }
 }

@@ -6,6 +6,7 @@ mod bound;
 pub mod cancel;
 pub mod desc;
 pub mod mutex;
+pub mod pair;
 mod peer;
 mod queue;
 pub mod table;

@@ -30,6 +30,12 @@ impl Code for isize {
     }
 }
 
+impl Code for i64 {
+    fn from_code(code: c_int) -> Self {
+        code.into()
+    }
+}
+
 /// Runs the body of an exported function. `op` is Go's name for what it does,
 /// for failures that have no record of their own.
 #[inline]

@@ -18,6 +18,8 @@ pub mod io;
 
 pub mod packet;
 
+pub mod copy;
+
 pub mod deadline;
 
 pub mod cancel;

@@ -12,7 +12,7 @@ use crate::net::failure::{self, Failure, Place};
 use crate::net::lookup::{self, Failed, Patience, Purpose, push};
 use crate::net::options::TcpOptions;
 use crate::net::socket as sockets;
-use crate::poll::Poller;
+use crate::poll::{Poller, SLICE};
 use crate::sys::Fd;
 use crate::sys::socket::{self, Sockaddr};
 use crate::sys::time::{self, SECOND};
@@ -28,10 +28,6 @@ const SHARE_MIN: i64 = 2 * SECOND;
 /// Whole attempts at one address that are made once more, as in Go: the kernel
 /// connected the socket to itself, or found no port.
 const AGAIN_MAX: u32 = 2;
-
-/// How long is slept at a time while there are several attempts and somebody
-/// knows their descriptors: one that he destroys wakes nobody. 10 ms.
-const SLICE: i64 = 10_000_000;
 
 /// Go's Dialer.
 #[derive(Clone, Copy)]
@@ -406,6 +402,8 @@ impl Race<'_> {
             limits = limits.no_later(self.next_at);
         }
         if self.dialer.control.is_some() && !rest.is_empty() {
+            // Somebody knows the descriptors, and one that he destroys, but for
+            // the first, wakes nobody.
             limits = limits.no_later(time::now().saturating_add(SLICE));
         }
         let rest = rest.iter().map(|attempt| &attempt.call);

@@ -12,6 +12,7 @@ use crate::fd::cancel::{Cancel, Held};
 use crate::fd::desc::{in_time, wait_for};
 use crate::net::failure::{self, Place};
 use crate::park::{self, Slot};
+use crate::poll::SLICE;
 use crate::pool::{self, Pool, Pooled};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sys::lookup::{Answer, Mailbox, Refusal, getaddrinfo};
@@ -25,9 +26,6 @@ use std::ffi::{CStr, CString};
 /// How many lookups run at once, as in Go, those included that nobody waits
 /// for any more. So a hundred that a dead name server holds up leave room.
 const LOOKUPS_MAX: u32 = 500;
-
-/// How long a caller waits at a time for room to look something up: 10 ms.
-const SLICE: i64 = 10_000_000;
 
 /// Until when a lookup is waited for.
 #[derive(Clone, Copy, Debug)]

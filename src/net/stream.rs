@@ -58,16 +58,7 @@ pub fn receive(
     let entry = call.entry();
     let likely = !entry.drained.load(Ordering::Relaxed);
     take_error(entry)?;
-    let result = call.run(Side::Read, READ, likely, move || {
-        let result = or_taken(entry, recv());
-        if let Err(error) = result
-            && error.is(libc::EAGAIN)
-            && entry.lost.load(Ordering::Relaxed) != 0
-        {
-            entry.lost.store(0, Ordering::Relaxed); // it lives after all
-        }
-        result
-    });
+    let result = call.run(Side::Read, READ, likely, move || heard(entry, recv()));
     match result {
         Ok(0) => end_of_stream(call),
         Ok(n) => {
@@ -121,6 +112,20 @@ pub fn or_taken<T>(entry: &Entry, result: Result<T>) -> Result<T> {
     result
 }
 
+/// What a reader's system call said, with `or_taken`. An EAGAIN proves that the
+/// connection lives.
+#[inline]
+pub fn heard<T>(entry: &Entry, result: Result<T>) -> Result<T> {
+    let result = or_taken(entry, result);
+    if let Err(error) = &result
+        && error.is(libc::EAGAIN)
+        && entry.lost.load(Ordering::Relaxed) != 0
+    {
+        entry.lost.store(0, Ordering::Relaxed);
+    }
+    result
+}
+
 /// One system call of a writer, counted, with `or_taken`.
 pub fn counted<T>(entry: &Entry, send: impl FnOnce() -> Result<T>) -> Result<T> {
     let sends = entry.sends.load(Ordering::Relaxed);
@@ -151,7 +156,7 @@ pub fn remember(call: &Call, error: Error) -> Error {
 
 /// Whether the kernel tells this error once, the connection being lost. EPIPE
 /// is told each time, and may be one's own doing.
-fn ends_connection(error: Error) -> bool {
+pub fn ends_connection(error: Error) -> bool {
     const ENDS: [libc::c_int; 10] = [
         libc::ECONNRESET,
         libc::ECONNABORTED,

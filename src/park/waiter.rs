@@ -50,6 +50,8 @@ pub struct Waiter {
     pub(crate) queued: AtomicU32,
     /// What the waker leaves for the owner.
     pub(crate) outcome: AtomicI32,
+    /// Its owner has another one that counts: it is in two descriptors.
+    pub(crate) second: AtomicBool,
     /// For `netfd_dump`: the thread, and when it parked.
     pub(crate) thread: AtomicU32,
     pub(crate) since: AtomicI64,
@@ -66,6 +68,7 @@ impl Default for Waiter {
             prev: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             outcome: AtomicI32::new(0),
+            second: AtomicBool::new(false),
             thread: AtomicU32::new(0),
             since: AtomicI64::new(0),
         }

@@ -24,9 +24,9 @@ use crate::sys::Fd;
 use edges::Edges;
 use libc::c_short;
 
-/// How long a caller sleeps at a time that cannot be woken, for lack of an
-/// eventfd: 10 ms.
-const SLICE: i64 = 10_000_000;
+/// How long a caller sleeps at a time whom something cannot wake, for lack of an
+/// eventfd, say: 10 ms.
+pub const SLICE: i64 = 10_000_000;
 
 /// How long a caller rests that edges called for nothing: 1 ms.
 const REST: i64 = 1_000_000;
@@ -36,8 +36,9 @@ const REST: i64 = 1_000_000;
 pub struct Watch {
     fd: Fd,
     events: c_short,
-    /// The eventfds of its waiter and of its tokens.
-    others: [Fd; 3],
+    /// The eventfds of its waiters and of its tokens: two of each for a call
+    /// in two descriptors.
+    others: [Fd; 4],
     count: usize,
     /// An eventfd is missing: no descriptor was to be had for it.
     blind: bool,
@@ -49,7 +50,7 @@ impl Watch {
         Self {
             fd,
             events,
-            others: [-1; 3],
+            others: [-1; 4],
             count: 0,
             blind: false,
         }

@@ -9,12 +9,13 @@ use libc::POLLIN;
 /// Waits once.
 #[inline]
 pub fn wait(watch: Watch, timeout: i64) -> Result<Outcome> {
-    let [one, two, three] = watch.others;
+    let [one, two, three, four] = watch.others;
     let mut set = [
         interest(watch.fd, watch.events),
         interest(one, POLLIN),
         interest(two, POLLIN),
         interest(three, POLLIN),
+        interest(four, POLLIN),
     ];
     let used = set.get_mut(..=watch.count).unwrap_or_default();
     match ppoll(used, timeout) {

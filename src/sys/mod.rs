@@ -5,6 +5,7 @@
 //! process epoch.
 
 pub mod event;
+pub mod file;
 pub mod futex;
 pub mod lookup;
 pub mod message;
