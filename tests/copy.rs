@@ -255,7 +255,7 @@ fn messages_are_joined_in_a_stream_and_a_seqpacket_ends() {
     destroy(line.feeder);
     assert_eq!(copy(line.dst, line.src, -1), 11);
     assert_eq!(read_exactly(line.reader, 11), b"onetwothree");
-    line.end();
+    line.end_without(line.feeder);
 }
 
 #[test]
