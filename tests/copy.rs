@@ -168,16 +168,6 @@ fn copy_takes_pipes_that_block_and_pipes_that_do_not() {
     }
 }
 
-/// The same under a number that the library has never had. Another one may
-/// have been destroyed, and is closed for good.
-fn never_attached(fd: c_int) -> c_int {
-    // SAFETY: no pointers.
-    let far = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 700) };
-    assert!(far >= 0);
-    plain_close(fd);
-    far
-}
-
 #[test]
 fn copy_takes_sockets_that_are_not_attached() {
     // The one of TCP is in blocking mode, too.

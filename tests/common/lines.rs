@@ -150,3 +150,13 @@ pub fn offset(file: &std::fs::File) -> i64 {
 pub fn blamed(error: &netfd_error) -> (String, String) {
     (c_text(&error.op), c_text(&error.syscall))
 }
+
+/// The same under a number that the library has never had. Another one may
+/// have been destroyed, and is closed for good.
+pub fn never_attached(fd: c_int) -> c_int {
+    // SAFETY: no pointers.
+    let far = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 700) };
+    assert!(far >= 0);
+    plain_close(fd);
+    far
+}
