@@ -93,4 +93,10 @@ timeout 30 deadline
 say "Echo over unix sockets"
 timeout 30 unix_echo
 
+say "Echo over UDP, in batches"
+timeout 30 udp_echo
+
+say "Descriptors passed to another process"
+timeout 30 pass_fd
+
 say "All went well"

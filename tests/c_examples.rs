@@ -19,13 +19,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 8] = [
     "echo_server",
     "echo_client",
     "http_hello",
     "evict",
     "deadline",
     "unix_echo",
+    "udp_echo",
+    "pass_fd",
 ];
 
 /// A compiler, and the language that it is asked for.
@@ -887,15 +889,63 @@ fn unix_echo_talks_by_path_and_by_abstract_name_as_cpp11() {
     unix_echo_talks_by_path_and_by_abstract_name(CPP11);
 }
 
+fn udp_echo_gets_every_datagram_back(compiler: Compiler) {
+    let echo = Running::start(&mut program(compiler, "udp_echo")).succeeds();
+    let back = "32000 datagrams, and all came back\n";
+    assert!(echo.out.contains(back), "{}", echo.out);
+    let (_, server) = echo.out.split_once("the server got ").expect("it tells");
+    let counts: Vec<u32> = server
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    assert_eq!(counts.first(), Some(&32_000));
+    // Batches are what it is about; how large they are is up to the scheduler.
+    assert!(
+        counts.get(1).is_some_and(|calls| *calls < 32_000),
+        "{server}"
+    );
+}
+
+#[test]
+fn udp_echo_gets_every_datagram_back_as_c99() {
+    udp_echo_gets_every_datagram_back(C99);
+}
+
+#[test]
+fn udp_echo_gets_every_datagram_back_as_cpp11() {
+    udp_echo_gets_every_datagram_back(CPP11);
+}
+
+fn pass_fd_has_another_process_serve(compiler: Compiler) {
+    let pass = Running::start(&mut program(compiler, "pass_fd")).succeeds();
+    let served = "3 clients served by another process\n";
+    assert!(pass.out.ends_with(served), "{}", pass.out);
+}
+
+#[test]
+fn pass_fd_has_another_process_serve_as_c99() {
+    pass_fd_has_another_process_serve(C99);
+}
+
+#[test]
+fn pass_fd_has_another_process_serve_as_cpp11() {
+    pass_fd_has_another_process_serve(CPP11);
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
+    valgrind_finds_no_fault(example, argument, 0);
+}
+
+/// As `valgrind_finds_no_fault_in`, where `events` eventfds more may be left.
+fn valgrind_finds_no_fault(example: &'static str, argument: &[&str], events: usize) {
     if is_missing("valgrind") {
         return;
     }
     let mut valgrind = under_valgrind(&program(C99, example));
     let ended = Running::start(valgrind.args(argument)).succeeds();
-    assert_no_descriptors_leaked(&ended, 0);
+    assert_no_descriptors_leaked(&ended, events);
 }
 
 #[test]
@@ -911,6 +961,17 @@ fn valgrind_finds_no_fault_in_deadline() {
 #[test]
 fn valgrind_finds_no_fault_in_unix_echo() {
     valgrind_finds_no_fault_in("unix_echo", &[]);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_udp_echo() {
+    // A receiver of datagrams gives its eventfd back, for the next to use.
+    valgrind_finds_no_fault("udp_echo", &[], 1);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_pass_fd() {
+    valgrind_finds_no_fault("pass_fd", &[], 1); // the child has one, too
 }
 
 #[test]
