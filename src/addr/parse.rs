@@ -123,8 +123,9 @@ fn read_host<'a>(network: &Network, text: &'a [u8]) -> Read<'a, Host<'a>> {
     let plain = ip.to_canonical();
     let scope = match zone {
         None => 0,
-        // As in Go's netip, a zone is IPv6's, and a mapped address is not.
-        Some(_) if plain.is_ipv4() => return Err(Complaint::host(text)),
+        // As in Go's netip, a zone is IPv6's and has a name. A mapped address is
+        // IPv4's here.
+        Some(zone) if plain.is_ipv4() || zone.is_empty() => return Err(Complaint::host(text)),
         Some(zone) => interface_index(zone)
             .or_else(|| number(zone))
             .ok_or(Complaint::address(text, "no such network interface"))?,

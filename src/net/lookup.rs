@@ -55,7 +55,8 @@ impl Failed {
             ..Place::nowhere()
         };
         let mut text = Long::new();
-        for part in [op.as_bytes(), b" ", name, b": "] {
+        let space: &[u8] = if name.is_empty() { b"" } else { b" " };
+        for part in [op.as_bytes(), space, name, b": "] {
             text.push(part);
         }
         if self.text.is_empty() {
