@@ -972,6 +972,7 @@ pub fn free_place() -> Addr {
 
 pub mod calls;
 pub mod lines;
+pub mod world;
 /// A socketpair(2) that the library does not know, close-on-exec.
 pub fn plain_pair(sotype: c_int) -> (c_int, c_int) {
     let mut fds = [-1; 2];
