@@ -689,6 +689,51 @@ fn without_mptcp_in_the_kernel_it_is_plain_tcp() {
     destroy_all([fd, listener]);
 }
 
+#[test]
+fn plain_tcp_has_the_time_it_takes_after_mptcp_was_refused() {
+    // Who refuses MPTCP is by then there for plain TCP, but does not answer.
+    let at = refusing_then_full();
+    let mut seen = Vec::new();
+    let config = netfd_dial_config {
+        mptcp: 1,
+        deadline: after(200 * MS),
+        ..dial_config()
+    };
+    let mut fds = Vec::new();
+    let code = dial_seen("tcp", &at.1.text(), config, |fd, _, _| {
+        seen.push(protocol(fd));
+        if protocol(fd) == libc::IPPROTO_TCP {
+            fds.extend(fill_up(at.0, &at.1));
+        }
+        0
+    });
+    assert_eq!(code, EDEADLINE, "{}", error_text());
+    assert_eq!(seen.last(), Some(&libc::IPPROTO_TCP));
+    destroy_all(fds.into_iter().chain([at.0]));
+}
+
+/// A socket that is bound and does not listen yet.
+fn refusing_then_full() -> (c_int, Addr) {
+    let at = Addr::parse("tcp", "127.0.0.1:0");
+    let fd = socket(libc::AF_INET, SOCK_STREAM);
+    // SAFETY: the address is as long as said.
+    assert_eq!(unsafe { libc::bind(fd, at.ptr(), at.len) }, 0);
+    (fd, local_addr(fd))
+}
+
+/// Has it listen, and uses up its backlog.
+fn fill_up(fd: c_int, at: &Addr) -> Vec<c_int> {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::listen(fd, 1) }, 0);
+    (0..2)
+        .map(|_| {
+            let client = socket(libc::AF_INET, SOCK_STREAM);
+            assert_eq!(connect_by(client, at, after(5 * SECOND), no_token()), 0);
+            client
+        })
+        .collect()
+}
+
 // The control function.
 
 #[test]

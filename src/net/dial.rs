@@ -418,7 +418,7 @@ impl Race<'_> {
     }
 
     /// Looks which attempts are decided. `ready`: what is known already.
-    fn look(&mut self, ready: Option<c_short>, poller: &mut Poller) -> Result<Option<Fd>> {
+    fn look(&mut self, mut ready: Option<c_short>, poller: &mut Poller) -> Result<Option<Fd>> {
         let mut index = 0;
         while let Some(attempt) = self.running.get(index) {
             let decided = match self.decided(attempt, ready) {
@@ -432,6 +432,9 @@ impl Race<'_> {
                 Ok(Some(peer)) => Ok(peer),
                 Err(stop) => Err(stop),
             };
+            // It was said of this one, and not of the one that may follow it.
+            ready = None;
+            *poller = Poller::default();
             let attempt = self.running.swap_remove(index);
             let of = (attempt.target, attempt.tries);
             let stopped = match decided {
