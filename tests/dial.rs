@@ -934,6 +934,27 @@ fn a_dial_within_control_stands_by_itself() {
 }
 
 #[test]
+fn a_write_deadline_that_control_sets_counts_and_stays() {
+    let (full, at, clients) = full_listener("tcp", "127.0.0.1:0");
+    let begun = Instant::now();
+    let code = dial_seen("tcp", &at.text(), within_reason(), |fd, _, _| {
+        set_write_deadline(fd, after(50 * MS))
+    });
+    assert_eq!(code, EDEADLINE);
+    assert!(begun.elapsed() < Duration::from_secs(5), "not by its own");
+    destroy_all(clients.into_iter().chain([full]));
+    let (listener, at) = listener();
+    let deadline = after(300 * MS);
+    let fd = good(dial_seen("tcp", &at.text(), dial_config(), |fd, _, _| {
+        set_deadline(fd, deadline)
+    }));
+    await_that("the deadline passes", || now() > deadline);
+    assert_eq!(read(fd, &mut [0; 1]), DEADLINE, "the descriptor's own");
+    assert_eq!(write(fd, b"x"), DEADLINE);
+    destroy_all([fd, listener]);
+}
+
+#[test]
 fn a_token_that_control_sets_counts() {
     let (full, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let token = Token::new();

@@ -265,10 +265,11 @@ impl Race<'_> {
         self.next < self.targets.len() && is_time
     }
 
-    /// The limits of the whole.
+    /// The limits of the whole, and what the control function has set on the
+    /// descriptor.
     fn limits(&self) -> Limits {
         Limits {
-            side: None,
+            side: Some(Side::Write),
             deadline: self.dialer.deadline,
             token: self.dialer.token,
         }
@@ -465,7 +466,8 @@ impl Race<'_> {
             None => call.poll_now(Side::Write.event()).map_err(Stop::Address)?,
         };
         if ready == 0 {
-            return match in_time(attempt.deadline, None) {
+            let limits = Limits::of(Side::Write).no_later(attempt.deadline);
+            return match call.prepare(limits) {
                 Ok(()) => Ok(None),
                 Err(error) => Err(Stop::Address(error)),
             };
