@@ -532,6 +532,15 @@ fn a_local_unix_path_is_who_sends() {
     }
 }
 
+#[test]
+fn an_empty_local_unix_address_is_none() {
+    let name = abstract_name("dial-unnamed");
+    let (server, _) = bound("unixgram", &name);
+    let fd = good(dial_from("unixgram", "", &name));
+    assert_eq!(local_addr(fd).text(), "", "as without one");
+    destroy_all([fd, server]);
+}
+
 // Options.
 
 fn tcp_option(fd: c_int, name: c_int) -> c_int {

@@ -81,7 +81,11 @@ enum Local {
 impl Local {
     fn read<'a>(network: &Network, text: &'a [u8]) -> addr::Read<'a, Self> {
         if network.protocol == Protocol::Unix {
-            return addr::unix(text).map(Self::At);
+            // As in Go, an empty one is none; to bind it would make up a name.
+            return match text {
+                [] => Ok(Self::Port(0)),
+                _ => addr::unix(text).map(Self::At),
+            };
         }
         let read = addr::host_port(network, text)?;
         match (read.host, read.port) {
