@@ -462,6 +462,13 @@ fn a_local_wildcard_is_of_the_targets_family_whichever_it_names() {
 }
 
 #[test]
+fn an_empty_host_is_of_the_local_addresss_family() {
+    let (listener, at) = listener_at("tcp", "[::1]:0");
+    let fd = good(dial_from("tcp", "[::1]:0", &format!(":{}", at.port())));
+    destroy_all([fd, listener]);
+}
+
+#[test]
 fn a_local_address_of_another_family_is_told_in_gos_words() {
     for (network, from, to) in [
         ("tcp", "127.0.0.1:0", "[::1]:1"),

@@ -97,11 +97,17 @@ impl Local {
         }
     }
 
-    fn takes(&self, target: &Sockaddr) -> bool {
-        match self {
-            Self::Port(_) => true,
-            Self::At(local) => local.family() == target.family(),
+    /// Whether it suits `target`; a wildcard is made to suit it, as Go's does.
+    fn takes(&self, target: &mut Sockaddr) -> bool {
+        let Self::At(local) = self else {
+            return true;
+        };
+        if addr::is_unspecified(target)
+            && let Some((ip, _)) = addr::ip_of(local)
+        {
+            *target = addr::inet(addr::unspecified(ip), addr::port_of(target), 0);
         }
+        local.family() == target.family()
     }
 
     /// What the socket for `target` is bound to.
@@ -135,7 +141,8 @@ fn targets(
         token: dialer.token,
     };
     let mut all = lookup::addresses(network, text, Purpose::Dial, patience)?;
-    all.retain(|target| local.takes(target));
+    all.retain_mut(|target| local.takes(target));
+    all.dedup_by(|one, other| one.bytes() == other.bytes());
     if all.is_empty() {
         let text = dialer.local.unwrap_or_default();
         return Err(Complaint::address(text, "no suitable address found").into());
