@@ -7,9 +7,11 @@ use std::process::Command;
 /// What the folder of a world holds besides its files: how one knows it.
 const MARK: &str = "of-netfd-tests";
 
-/// Run with the folder as `$0`, and the program to be run behind it.
+/// Run with the folder as `$0`, and the program to be run behind it. An IPv6
+/// address besides the loopback one, which the C library takes for 127.0.0.1
+/// at times.
 const ENTER: &str = r#"mount -t tmpfs none /etc && cp -r "$0"/. /etc &&
-ip link set lo up && exec "$@""#;
+ip link set lo up && ip addr add fd00::1/128 dev lo nodad && exec "$@""#;
 
 /// Runs the calling test once more in a process of its own, where /etc holds
 /// `files` and nothing else, and the network is a loopback interface. True in
