@@ -608,6 +608,36 @@ fn a_hundred_dead_lookups_starve_nobody() {
 }
 
 #[test]
+fn no_more_than_500_look_up_at_once_and_the_rest_wait_within_their_limits() {
+    let test = "no_more_than_500_look_up_at_once_and_the_rest_wait_within_their_limits";
+    let Some(server) = mute_world(test, PATIENT) else {
+        return;
+    };
+    let own = threads();
+    abandon(550);
+    let helpers = threads() - own;
+    assert_eq!(helpers, 500);
+    // There is no room: not for a name that is known either.
+    let deadline = after(60 * MS);
+    assert_eq!(resolve("tcp", "known:80", deadline), Err(EDEADLINE));
+    assert!(now() >= deadline);
+    let text = "resolve tcp: lookup known: i/o timeout";
+    assert_eq!(error_text(), text);
+    let token = Token::new();
+    let (waiting, _) = waiting(move || {
+        let token = token;
+        dial_by(NETFD_NO_DEADLINE, token)
+    });
+    token.fire();
+    assert_eq!(waiting.join(), NETFD_ECANCELED);
+    // What needs no lookup goes on.
+    assert_eq!(all("tcp", "127.0.0.1:80"), ["127.0.0.1:80"]);
+    assert_eq!(threads() - own, 500);
+    token.free();
+    assert_eq!(destroy(server), 0);
+}
+
+#[test]
 fn whoever_waits_for_room_gets_it_when_there_is_some() {
     let test = "whoever_waits_for_room_gets_it_when_there_is_some";
     let Some(server) = mute_world(test, HASTY) else {

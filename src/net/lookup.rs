@@ -320,7 +320,10 @@ struct Room;
 
 impl Room {
     fn take() -> Option<Self> {
-        change_running(|count| (count < LOOKUPS_MAX).then(|| count + 1)).then_some(Self)
+        let has_room = change_running(|count| (count < LOOKUPS_MAX).then(|| count + 1));
+        // Not `then_some`, which would make one that is dropped, and give up a
+        // place that was never taken.
+        has_room.then(|| Self)
     }
 }
 
