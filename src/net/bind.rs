@@ -151,7 +151,6 @@ fn set_up(
     laddr: &Sockaddr,
     config: &ListenConfig<'_>,
 ) -> core::result::Result<(), Stop> {
-    let fd = call.fd();
     let mut is_final = false;
     let before_bind = || {
         if let Some(control) = config.control {
@@ -176,10 +175,6 @@ fn set_up(
             let _ = crate::sys::unlink(path);
         })?;
     }
-    if network.protocol == Protocol::Tcp {
-        // Once, for the connections inherit them: accept need not.
-        config.options.apply(fd);
-    }
     Ok(())
 }
 
@@ -198,6 +193,11 @@ fn set_options(
     sockets::set_broadcast(call)?;
     if config.reuse_port.is_on(false) {
         option::set(fd, option::REUSE_PORT, 1)?;
+    }
+    if network.protocol == Protocol::Tcp {
+        // Once, for the connections inherit them: accept need not. And before
+        // listen(2), or the first to come would not.
+        config.options.apply(fd);
     }
     Ok(())
 }
