@@ -462,9 +462,56 @@ fn a_network_of_packets_is_refused() {
 }
 
 #[test]
+fn an_address_in_use_is_told_as_the_caller_wrote_it() {
+    let fd = listening("tcp", ":0");
+    let port = local_addr(fd).port();
+    for (network, address, shown) in [
+        ("tcp", format!(":{port}"), format!(":{port}")),
+        ("tcp4", format!(":{port}"), format!(":{port}")),
+        ("tcp6", format!(":{port}"), format!(":{port}")),
+        ("tcp", format!("0.0.0.0:{port}"), format!("0.0.0.0:{port}")),
+        ("tcp", format!("[::]:{port}"), format!("[::]:{port}")),
+        (
+            "tcp",
+            format!("127.0.0.1:{port}"),
+            format!("127.0.0.1:{port}"),
+        ),
+        (
+            "tcp",
+            format!("localhost:{port}"),
+            format!("127.0.0.1:{port}"),
+        ),
+    ] {
+        let words = format!("listen {network} {shown}: bind: address already in use");
+        refuses(network, &address, -libc::EADDRINUSE, &words);
+        let error = last_error();
+        assert_eq!(c_text(&error.syscall), "bind");
+        assert_eq!(c_text(&error.network), network);
+        assert_eq!(c_text(&error.remote), "");
+        assert!(c_text(&error.local).ends_with(&format!(":{port}")));
+    }
+    assert_eq!(destroy(fd), 0);
+}
+
+#[test]
 fn an_address_that_is_nobodys_here_is_told() {
     let words = "listen tcp 192.0.2.1:9: bind: cannot assign requested address";
     refuses("tcp", "192.0.2.1:9", -libc::EADDRNOTAVAIL, words);
+}
+
+#[test]
+fn a_lack_of_descriptors_is_told_with_the_wildcard() {
+    if !by_itself("a_lack_of_descriptors_is_told_with_the_wildcard") {
+        return;
+    }
+    limit_fds(64);
+    let all = use_up_fds();
+    for (address, shown) in [("", ":0"), (":0", ":0"), ("0.0.0.0:7", "0.0.0.0:7")] {
+        let words = format!("listen tcp {shown}: socket: too many open files");
+        refuses("tcp", address, -libc::EMFILE, &words);
+    }
+    drop(all);
+    assert_eq!(destroy(listening("tcp", ":0")), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Go's Listen and ListenPacket: a socket that is bound by name.
 
-use crate::addr::{self, Complaint, Network, Protocol};
-use crate::error::{Error, Result};
+use crate::addr::{self, Complaint, Host, Network, Protocol};
+use crate::error::{Error, INVAL, Result, Sys};
 use crate::fd::desc::{Call, Side};
 use crate::net::control::{self, Control};
 use crate::net::failure::{self, Place};
@@ -11,6 +11,7 @@ use crate::net::options::{Switch, TcpOptions};
 use crate::net::socket as sockets;
 use crate::sys::socket::{self, Sockaddr};
 use crate::sys::{Fd, option};
+use crate::text::Long;
 use libc::c_int;
 
 /// Go's ListenConfig, and what it lacks.
@@ -43,8 +44,13 @@ pub fn listen_packet(name: &[u8], text: &[u8], config: &ListenConfig<'_>) -> Res
 }
 
 fn bind(name: &[u8], text: &[u8], config: &ListenConfig<'_>, packet: bool) -> Result<Fd> {
-    let (network, laddr) =
-        where_to(name, text, packet).map_err(|failed| failed.record("listen", name))?;
+    let (network, laddr) = where_to(name, text, packet).map_err(|failed| {
+        if failed.error.same(INVAL) {
+            too_long(name, text)
+        } else {
+            failed.record("listen", name)
+        }
+    })?;
     let wants_mptcp = network.protocol == Protocol::Tcp && config.mptcp.is_on(false);
     let mut made = make(&network, &laddr, config, wants_mptcp);
     if wants_mptcp && made.is_err_and(|stop| !stop.is_final) {
@@ -56,8 +62,51 @@ fn bind(name: &[u8], text: &[u8], config: &ListenConfig<'_>, packet: bool) -> Re
             local: laddr,
             remote: Sockaddr::none(),
         };
-        failure::record("listen", place, stop.error)
+        let words = words(&network, text, &laddr, stop.error);
+        failure::record_as("listen", place, stop.error, words)
     })
+}
+
+/// As in Go, it is bind(2) that does not take a path of that length.
+fn too_long(name: &[u8], path: &[u8]) -> Error {
+    let network = Network::find(name).map_or("", |network| network.name);
+    let place = Place {
+        network,
+        ..Place::nowhere()
+    };
+    let error = INVAL.named(Sys::Bind);
+    let words = said(network, path, error);
+    failure::record_as("listen", place, error, words)
+}
+
+/// Go's words for a failure, in which a wildcard is as its caller has it:
+/// ":80" without a host, and a port 0 is told too. Empty: those of the record.
+fn words(network: &Network, text: &[u8], laddr: &Sockaddr, error: Error) -> Long {
+    if !addr::is_unspecified(laddr) {
+        return Long::new();
+    }
+    let whole = addr::text(laddr);
+    let read = addr::host_port(network, text);
+    let port = whole.bytes().iter().rposition(|byte| *byte == b':');
+    let from = port.filter(|_| read.is_ok_and(|read| read.host == Host::Any));
+    let shown = whole.bytes().get(from.unwrap_or(0)..);
+    said(network.name, shown.unwrap_or_default(), error)
+}
+
+fn said(network: &str, address: &[u8], error: Error) -> Long {
+    let mut words = Long::new();
+    let cause = failure::cause(error);
+    for part in [
+        b"listen ",
+        network.as_bytes(),
+        b" ",
+        address,
+        b": ",
+        cause.bytes(),
+    ] {
+        words.push(part);
+    }
+    words
 }
 
 /// The network and the one address of it that is bound: as in Go the first of
