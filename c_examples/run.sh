@@ -43,9 +43,9 @@ begin() {
     port=${line##*:}
 }
 
-# end: stops the server as Ctrl-C does; it has to end with 0.
+# end [SIGNAL]: stops the server as Ctrl-C does; it has to end with 0.
 end() {
-    kill -INT "$server"
+    kill "-${1:-INT}" "$server"
     cat <&3
     exec 3<&-
     wait "$server"
@@ -98,5 +98,24 @@ timeout 30 udp_echo
 
 say "Descriptors passed to another process"
 timeout 30 pass_fd
+say "Socket activation: the listener is there before the server"
+timeout 30 systemd || echo "(ended with $?)"
+if has "$python"; then
+    # What systemd does: the socket is number 3, and the environment says so.
+    begin "$python" -c '
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execvp(sys.argv[1], sys.argv[1:])' systemd
+    timeout 30 "$python" -c '
+import socket, sys
+server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print(server.makefile().read(), end="")' "$port"
+    end TERM
+else
+    echo "($python is not installed: nobody passes a socket)"
+fi
 
 say "All went well"

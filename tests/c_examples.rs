@@ -12,14 +12,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
     "echo_server",
     "echo_client",
     "http_hello",
@@ -28,6 +30,7 @@ const EXAMPLES: [&str; 8] = [
     "unix_echo",
     "udp_echo",
     "pass_fd",
+    "systemd",
 ];
 
 /// A compiler, and the language that it is asked for.
@@ -141,8 +144,12 @@ struct Ended {
 
 impl Running {
     fn start(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::null())
+    }
+
+    fn start_with(command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -932,6 +939,79 @@ fn pass_fd_has_another_process_serve_as_cpp11() {
     pass_fd_has_another_process_serve(CPP11);
 }
 
+// Socket activation.
+
+/// Starts a command as systemd does, with a listener as number 3.
+fn activated(command: &Command, listener: impl Into<OwnedFd>) -> Running {
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0 </dev/null";
+    let mut shell = self::command("sh");
+    shell.args(["-c", script]);
+    shell.arg(command.get_program()).args(command.get_args());
+    Running::start_with(&mut shell, Stdio::from(listener.into()))
+}
+
+fn systemd_serves_on_the_listener_that_it_was_passed(compiler: Compiler) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let early = Client::connect(port); // before there is a server
+    let server = activated(&program(compiler, "systemd"), listener);
+    assert_eq!(server.port(), port);
+    for mut client in [early, Client::connect(port)] {
+        let mut hello = String::new();
+        let read = client.0.read_to_string(&mut hello);
+        read.expect("it ends, and is not reset");
+        assert_eq!(hello, "hello, whoever woke me\n");
+    }
+    server.signal(libc::SIGTERM);
+    let server = server.succeeds();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    assert_eq!(server.err, "");
+}
+
+#[test]
+fn systemd_serves_on_the_listener_that_it_was_passed_as_c99() {
+    systemd_serves_on_the_listener_that_it_was_passed(C99);
+}
+
+#[test]
+fn systemd_serves_on_the_listener_that_it_was_passed_as_cpp11() {
+    systemd_serves_on_the_listener_that_it_was_passed(CPP11);
+}
+
+#[test]
+fn systemd_is_started_by_systemd_socket_activate() {
+    if is_missing("systemd-socket-activate") {
+        return;
+    }
+    let path = common::unix_path("systemd");
+    let mut launcher = command("systemd-socket-activate");
+    launcher.args(["-l", &path]);
+    let server = Running::start(launcher.arg(program(C99, "systemd").get_program()));
+    let connected = std::cell::OnceCell::new();
+    await_that("it listens", || {
+        UnixStream::connect(&path).is_ok_and(|client| connected.set(client).is_ok())
+    });
+    let mut client = connected.into_inner().expect("it is set");
+    let mut hello = String::new();
+    let limit = Some(GUARD);
+    client.set_read_timeout(limit).expect("it is not zero");
+    client.read_to_string(&mut hello).expect("it ends");
+    assert_eq!(hello, "hello, whoever woke me\n");
+    server.signal(libc::SIGTERM);
+    let server = server.succeeds();
+    let listened = format!("systemd: listening on {path}\nsystemd: all ended\n");
+    assert_eq!(server.out, listened);
+    fs::remove_file(path).expect("the file is the launcher's");
+}
+
+#[test]
+fn systemd_says_how_it_is_to_be_started() {
+    let server = Running::start(&mut program(C99, "systemd")).ends();
+    assert_eq!(server.status.code(), Some(1));
+    let how = "systemd-socket-activate -l 8080 ";
+    assert!(server.err.contains(how), "{}", server.err);
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
@@ -972,6 +1052,22 @@ fn valgrind_finds_no_fault_in_udp_echo() {
 #[test]
 fn valgrind_finds_no_fault_in_pass_fd() {
     valgrind_finds_no_fault("pass_fd", &[], 1); // the child has one, too
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_systemd() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let valgrind = under_valgrind(&program(C99, "systemd"));
+    let server = activated(&valgrind, listener);
+    let mut client = Client::connect(server.port());
+    let mut hello = String::new();
+    let read = client.0.read_to_string(&mut hello);
+    read.expect("it ends, and is not reset");
+    server.signal(libc::SIGTERM);
+    assert_no_descriptors_leaked(&server.succeeds(), 1);
 }
 
 #[test]
