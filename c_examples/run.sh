@@ -98,6 +98,7 @@ timeout 30 udp_echo
 
 say "Descriptors passed to another process"
 timeout 30 pass_fd
+
 say "Socket activation: the listener is there before the server"
 timeout 30 systemd || echo "(ended with $?)"
 if has "$python"; then
