@@ -490,6 +490,26 @@ fn a_connection_that_dst_lost_is_told_again_to_writes_and_to_reads() {
     line.end_without(line.reader);
 }
 
+/// One splice(2) sends many times. It tells how much went before a reset, and
+/// forgets the reset.
+#[test]
+fn a_reset_in_the_middle_of_a_call_is_no_end_to_who_reads() {
+    for round in 0..200 {
+        let line = Line::new(unix_stream, tcp_pair);
+        let feeder = spawn(move || write(line.feeder, &pattern(8 << 20)));
+        let copier = spawn(move || (copy(line.dst, line.src, -1), last_error().code));
+        read(line.reader, &mut vec![0; 1 + 500 * round]);
+        reset(line.reader);
+        let (n, why) = copier.join();
+        let reset = -libc::ECONNRESET;
+        assert!(n > 0 && why == reset || n == code(reset), "{n}, {why}");
+        assert_eq!(read(line.dst, &mut [0; 8]), no(libc::ECONNRESET));
+        set_write_deadline(line.feeder, -1);
+        feeder.join();
+        line.end_without(line.reader);
+    }
+}
+
 #[test]
 fn a_copy_into_a_socket_whose_peer_is_gone_says_so_with_its_first_byte() {
     let line = Line::new(tcp_pair, unix_stream);

@@ -428,3 +428,22 @@ fn destroy_and_deadline_end_a_sendfile_that_need_not_park() {
         destroy(peer);
     }
 }
+
+/// One sendfile(2) sends many times. It tells how much went before a reset,
+/// and forgets the reset.
+#[test]
+fn a_reset_in_the_middle_of_a_call_is_no_end_to_who_reads() {
+    let file = file(&pattern(4 << 20));
+    let from = file.as_raw_fd();
+    for round in 0..200 {
+        let (fd, peer) = tcp_pair();
+        let sender = spawn(move || (sendfile(fd, from, 0, -1), last_error().code));
+        read(peer, &mut vec![0; 1 + 500 * round]);
+        reset(peer);
+        let (n, why) = sender.join();
+        let reset = -libc::ECONNRESET;
+        assert!(n > 0 && why == reset || n == code(reset), "{n}, {why}");
+        assert_eq!(read(fd, &mut [0; 8]), no(libc::ECONNRESET));
+        destroy(fd);
+    }
+}

@@ -153,6 +153,9 @@ struct Transfer {
     pending: usize,
     /// How many were written.
     done: u64,
+    /// The kernel's last write was of fewer than it was asked for, and why has
+    /// not been seen yet.
+    short: bool,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
@@ -166,6 +169,7 @@ impl Transfer {
             left: u64::try_from(max).unwrap_or(i64::MAX.unsigned_abs()),
             pending: 0,
             done: 0,
+            short: false,
             buffer: Vec::new(),
         })
     }
@@ -254,16 +258,40 @@ impl Transfer {
 
     /// Writes from the pipe. False: the kernel refuses.
     fn pump(&mut self, pipe: &mut Pipe) -> Step<bool> {
-        let (fd, entry) = self.dst();
+        let fd = self.pair.dst().fd();
         let fill = pipe.fill();
-        let pumped = self.pair.run(Side::Write, true, |silence| {
-            let pump = || silence.run(fill, || pipe.pump(fd));
-            unless_refused(counted(entry, pump))
-        })?;
-        match pumped {
+        match self.moved_by_kernel(fill, Sys::Splice, || pipe.pump(fd))? {
             Some(n) => self.put(n).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// Runs a call by which the kernel writes up to `ask` bytes. `None`: it
+    /// refuses.
+    fn moved_by_kernel(
+        &mut self,
+        ask: usize,
+        name: Sys,
+        mut call: impl FnMut() -> Result<usize>,
+    ) -> Step<Option<usize>> {
+        let (fd, entry) = self.dst();
+        let short = &mut self.short;
+        self.pair.run(Side::Write, true, |silence| {
+            let result = counted(entry, || silence.run(ask, &mut call));
+            match result {
+                Ok(n) => *short = n < ask,
+                Err(error) if error.is(libc::EAGAIN) => *short = false,
+                // Where it sends several times in one call, and the connection
+                // is reset before the last of them, it tells how much went and
+                // forgets the reset. Somebody must know: a read would take
+                // the silence for the end.
+                Err(error) if error.is(libc::EPIPE) && *short && socket::is_dead_tcp(fd) => {
+                    return Err(Error::os(libc::ECONNRESET, name));
+                }
+                Err(_) => {}
+            }
+            unless_refused(result)
+        })
     }
 
     /// Writes what is in a pipe that the kernel does not write from.
@@ -281,7 +309,7 @@ impl Transfer {
     /// wait for that.
     fn send_file(&mut self) -> Step<Rest> {
         let file = self.pair.src().fd();
-        let (fd, entry) = self.dst();
+        let fd = self.pair.dst().fd();
         while self.left > 0 {
             let there = self.bytes_there().map_err(of_read)?;
             if there == 0 {
@@ -291,11 +319,8 @@ impl Transfer {
             while room > 0 {
                 let ask = at_most(room, FILE_PART);
                 let mut offset = self.offset;
-                let sent = self.pair.run(Side::Write, true, |silence| {
-                    let send = || file::sendfile(fd, file, offset.as_mut(), ask);
-                    unless_refused(counted(entry, || silence.run(ask, send)))
-                })?;
-                match sent {
+                let send = || file::sendfile(fd, file, offset.as_mut(), ask);
+                match self.moved_by_kernel(ask, Sys::Sendfile, send)? {
                     None => return Ok(Rest::Copied),
                     // It has become shorter, or does not tell its length.
                     Some(0) => return Ok(Rest::Copied),

@@ -210,6 +210,24 @@ pub fn socket_option(fd: Fd, option: c_int) -> Result<c_int> {
     check(got, Sys::GetSockOpt).map(|_| value)
 }
 
+/// Whether a TCP connection is no more, in either direction.
+pub fn is_dead_tcp(fd: Fd) -> bool {
+    const CLOSE: u8 = 7; // TCP_CLOSE of netinet/tcp.h
+    let mut state = 0u8; // struct tcp_info begins with it
+    let mut len = len_of::<u8>();
+    // SAFETY: `state` is writable for the `len` bytes it has.
+    let got = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &mut len,
+        )
+    };
+    got == 0 && state == CLOSE
+}
+
 /// The credentials of a unix socket's peer.
 pub fn peer_credentials(fd: Fd) -> Result<libc::ucred> {
     // SAFETY: ucred is three integers.
