@@ -595,7 +595,7 @@ pub fn wait_for(
 /// Whether a call is to be made again: at once, or when it is ready. A first
 /// send that began the connection (TCP_FASTOPEN_CONNECT) and could not take its
 /// data along says EINPROGRESS.
-fn is_again(error: Error) -> bool {
+pub fn is_again(error: Error) -> bool {
     error.is(libc::EINTR) || error.is(libc::EAGAIN) || error.is(libc::EINPROGRESS)
 }
 

@@ -12,7 +12,7 @@
 //! every now and then.
 
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
-use crate::fd::desc::{Beside, Call, Limits, Side};
+use crate::fd::desc::{Beside, Call, Limits, Side, is_again};
 use crate::fd::table;
 use crate::fd::word::{State, Tag};
 use crate::park::Second;
@@ -170,7 +170,7 @@ impl Pair {
 
     /// The loop, as `Call::run` has it for one descriptor: `call`, which reads
     /// or writes as `side` says, until it says something else than EINTR, or
-    /// EAGAIN. `likely`: it is worth a try before the first park.
+    /// EAGAIN and the like. `likely`: it is worth a try before the first park.
     pub fn run<T>(
         &mut self,
         side: Side,
@@ -191,7 +191,7 @@ impl Pair {
             }
             match call(&mut self.silence) {
                 Err(error) if error.is(libc::EINTR) => parks = false,
-                Err(error) if error.is(libc::EAGAIN) => parks = true,
+                Err(error) if is_again(error) => parks = true,
                 result => return result.map_err(|error| Stopped { side, error }),
             }
             tried = true;

@@ -17,4 +17,6 @@ pub mod packet;
 mod pipes;
 pub mod socket;
 pub mod stream;
+mod transfer;
 pub mod unix;
+mod zero_copy;
