@@ -37,7 +37,12 @@ enum Evict {
 impl Evict {
     const BOTH: [Self; 2] = [Self::Destroy, Self::Detach];
 
+    /// It waits for all callers to leave, so it may hang.
     fn run(self, fd: c_int) {
+        spawn(move || self.evict(fd)).join();
+    }
+
+    fn evict(self, fd: c_int) {
         match self {
             Self::Destroy => assert_eq!(destroy(fd), 0),
             Self::Detach => {
