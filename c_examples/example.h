@@ -85,23 +85,28 @@ static inline void await_parked(unsigned n)
     }
 }
 
+/* Says where a listener is. */
+static inline void tell_where(int listener, const char *program)
+{
+    char text[NETFD_ADDR_TEXT];
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+
+    check(netfd_local_addr(listener, (struct sockaddr *)&at, &len));
+    check(netfd_addr_format((struct sockaddr *)&at, len, text, sizeof text));
+    printf("%s: listening on %s\n", program, text);
+    fflush(stdout); /* scripts read this line */
+}
+
 /* A listener on a port of 127.0.0.1, "0" for any. It is told where it is. */
 static inline int listen_on(const char *port, const char *program)
 {
     char text[NETFD_ADDR_TEXT];
-    struct sockaddr_storage at;
-    struct sockaddr *addr = (struct sockaddr *)&at;
-    socklen_t len = sizeof at;
     int fd;
 
     snprintf(text, sizeof text, "127.0.0.1:%s", port);
-    check(netfd_addr_parse("tcp", text, &at, &len));
-    fd = check(netfd_sys_socket(AF_INET, SOCK_STREAM, 0));
-    check(netfd_listen_stream(fd, addr, len, 0));
-    check(netfd_local_addr(fd, addr, &len));
-    check(netfd_addr_format(addr, len, text, sizeof text));
-    printf("%s: listening on %s\n", program, text);
-    fflush(stdout); /* scripts read this line */
+    fd = check(netfd_listen("tcp", text, NULL));
+    tell_where(fd, program);
     return fd;
 }
 
