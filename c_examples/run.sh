@@ -5,12 +5,13 @@ cd "$(dirname "$0")"
 PATH=$PWD/build:$PATH
 python=${PYTHON:-python3}
 tmp=$(mktemp -d)
-server=
+servers= # the last one first
+out=2    # the descriptor that reads from the last one
 
 cleanup() {
-    if [ -n "$server" ]; then
+    for server in $servers; do
         kill "$server" 2>/dev/null && wait "$server" || true
-    fi
+    done
     rm -rf "$tmp"
 }
 trap cleanup EXIT
@@ -36,9 +37,10 @@ begin() {
     rm -f "$tmp/out"
     mkfifo "$tmp/out"
     timeout 60 "$@" >"$tmp/out" &
-    server=$!
-    exec 3<"$tmp/out"
-    read -r line <&3
+    servers="$! $servers"
+    out=$((out + 1))
+    eval "exec $out<'$tmp/out'"
+    read -r line <&$out
     echo "$line"
     port=${line##*:}
 }
@@ -48,8 +50,16 @@ end() {
     kill "-${1:-INT}" "$server"
     cat <&3
     exec 3<&-
+
+# end: stops the last server as Ctrl-C does; it has to end with 0.
+end() {
+    server=${servers%% *}
+    kill -INT "$server"
+    cat <&$out
+    eval "exec $out<&-"
+    out=$((out - 1))
     wait "$server"
-    server=
+    servers=${servers#* }
     echo "(ended with 0)"
 }
 
@@ -70,8 +80,9 @@ if has "$python"; then
     end
 fi
 
-say "HTTP: the second request goes over the first one's connection"
+say "HTTP: asked by dial; by curl, whose second request takes the same connection"
 begin http_hello
+printf 'GET / HTTP/1.0\r\n\r\n' | timeout 30 dial tcp "localhost:$port"
 if has curl; then
     url=http://127.0.0.1:$port
     ask -i -w '(connections made for it: %{num_connects})\n\n' "$url/" "$url/"

@@ -12,16 +12,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 10] = [
     "echo_server",
     "echo_client",
     "http_hello",
@@ -31,6 +31,7 @@ const EXAMPLES: [&str; 9] = [
     "udp_echo",
     "pass_fd",
     "systemd",
+    "dial",
 ];
 
 /// A compiler, and the language that it is asked for.
@@ -147,9 +148,10 @@ impl Running {
         Self::start_with(command, Stdio::null())
     }
 
-    fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+    /// Starts a program that reads from `input`.
+    fn start_with(command: &mut Command, input: Stdio) -> Self {
         let mut child = command
-            .stdin(stdin)
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -1012,6 +1014,149 @@ fn systemd_says_how_it_is_to_be_started() {
     assert!(server.err.contains(how), "{}", server.err);
 }
 
+// Dial.
+
+fn dial(network: &str, address: &str) -> Command {
+    let mut dial = program(C99, "dial");
+    dial.args([network, address]);
+    dial
+}
+
+/// A listener, and its address as text.
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let at = listener.local_addr().expect("it is bound").to_string();
+    (listener, at)
+}
+
+/// A file to read from.
+fn input(name: &str, bytes: &[u8]) -> fs::File {
+    let path = build().join(format!("{name}.in"));
+    fs::write(&path, bytes).expect("the folder is ours");
+    fs::File::open(path).expect("it is there")
+}
+
+/// So many bytes that look random, the same ones for each seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed;
+    let mut next = || {
+        x = x
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        x.to_be_bytes()[0]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn dial_takes_what_comes_back(compiler: Compiler) {
+    let (server, port) = echo_server();
+    let sent = noise(1, 3_000_000);
+    let file = input(&format!("dial-{}", compiler.name), &sent);
+    let mut dial = program(compiler, "dial");
+    dial.args(["tcp", &format!("127.0.0.1:{port}")]);
+    let came = spawn(move || dial.stdin(file).output().expect("it runs")).join();
+    assert!(came.status.success(), "{}", came.status);
+    assert!(came.stdout == sent, "of {} bytes", came.stdout.len());
+    assert_eq!(came.stderr, b"");
+    server.stops();
+}
+
+#[test]
+fn dial_takes_what_comes_back_as_c99() {
+    dial_takes_what_comes_back(C99);
+}
+
+#[test]
+fn dial_takes_what_comes_back_as_cpp11() {
+    dial_takes_what_comes_back(CPP11);
+}
+
+#[test]
+fn dial_tells_that_stdin_has_ended_and_waits_for_the_answer() {
+    let (listener, at) = listener();
+    let server = spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it connects");
+        let mut request = String::new();
+        stream.read_to_string(&mut request).expect("it ends");
+        assert_eq!(request, ""); // of /dev/null
+        stream.write_all(b"the answer").expect("it reads");
+    });
+    let dial = Running::start(&mut dial("tcp", &at)).succeeds();
+    assert_eq!(dial.out, "the answer\n"); // the newline is lines()'s
+    server.join();
+}
+
+#[test]
+fn dial_talks_while_stdin_is_open_and_ends_when_it_is_hung_up_on() {
+    let (listener, at) = listener();
+    let mut dial = Running::start_with(&mut dial("tcp", &at), Stdio::piped());
+    let mut stdin = dial.child.stdin.take().expect("it is a pipe");
+    let (stream, _) = listener.accept().expect("it connects");
+    let mut stream = BufReader::new(stream);
+    for i in 0..3 {
+        writeln!(stdin, "question {i}").expect("it reads");
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("it comes");
+        assert_eq!(line, format!("question {i}\n"));
+        stream.get_mut().write_all(b"yes\n").expect("it reads");
+        let answer = dial.lines.recv_timeout(GUARD).expect("it is not held back");
+        assert_eq!(answer, "yes");
+    }
+    drop(stream);
+    dial.succeeds();
+    drop(stdin); // which was open, and silent, until now
+}
+
+#[test]
+fn dial_connects_to_unix_sockets() {
+    let path = build().join(format!("dial-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).expect("the folder is ours");
+    let dial = Running::start(&mut dial("unix", path.to_str().expect("it is text")));
+    let (mut stream, _) = listener.accept().expect("it connects");
+    stream.write_all(b"hello").expect("it reads");
+    drop(stream);
+    assert_eq!(dial.succeeds().out, "hello\n");
+    fs::remove_file(path).expect("it is ours");
+}
+
+/// Fails unless the program ends with 1 and says `why`.
+fn fails(command: &mut Command, why: &str) {
+    let ended = Running::start(command).ends();
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.err.trim_end(), why);
+}
+
+#[test]
+fn dial_says_in_go_s_words_why_it_cannot_connect() {
+    let (holder, port) = unused_port();
+    let at = format!("127.0.0.1:{port}");
+    let why = format!("dial tcp {at}: connect: connection refused");
+    fails(&mut dial("tcp", &at), &why);
+    destroy(holder);
+    let why = "dial tcp: lookup no..host: no such host"; // whatever the resolver
+    fails(&mut dial("tcp", "no..host:80"), why);
+    let why = "dial tcp: address localhost: missing port in address";
+    fails(&mut dial("tcp", "localhost"), why);
+    fails(&mut dial("tpc", &at), "dial tpc: unknown network tpc");
+}
+
+#[test]
+fn dial_ends_with_1_where_the_connection_breaks() {
+    let (listener, at) = listener();
+    let mut dial = Running::start_with(&mut dial("tcp", &at), Stdio::piped());
+    let stdin = dial.child.stdin.take();
+    let (stream, _) = listener.accept().expect("it connects");
+    common::reset(common::attach(stream.into_raw_fd()));
+    let dial = dial.ends();
+    assert_eq!(dial.status.code(), Some(1));
+    assert!(
+        dial.err.contains("connection reset by peer"),
+        "{}",
+        dial.err
+    );
+    drop(stdin);
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
@@ -1068,6 +1213,20 @@ fn valgrind_finds_no_fault_in_systemd() {
     read.expect("it ends, and is not reset");
     server.signal(libc::SIGTERM);
     assert_no_descriptors_leaked(&server.succeeds(), 1);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_dial() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let (server, port) = echo_server();
+    let file = input("dial-valgrind", &b"a line\n".repeat(10_000));
+    let mut valgrind = under_valgrind(&program(C99, "dial"));
+    valgrind.args(["tcp", &format!("127.0.0.1:{port}")]);
+    let ended = Running::start_with(&mut valgrind, file.into());
+    assert_no_descriptors_leaked(&ended.succeeds(), 0);
+    server.stops();
 }
 
 #[test]
