@@ -227,11 +227,13 @@ struct netfd_listen_config {
      */
     int unlink;
     /**
-     * Called with the socket before it is bound: the descriptor, Go's
-     * concrete network ("tcp6"), and the address it is for. A negative
-     * result ends the call, which returns it. It may destroy its own
-     * descriptor, which ends the call with NETFD_ECLOSED. No C++ exception
-     * may leave it. NULL: none.
+     * Called with the socket before it is bound, and once more where plain TCP
+     * follows Multipath TCP: the descriptor, Go's concrete network ("tcp6"),
+     * and the address it is for. On the calling thread, while
+     * pthread_cancel(3) waits. A negative result ends the call, which returns
+     * it. It may call whatever it likes; destroying its own descriptor returns
+     * at once and ends the call with NETFD_ECLOSED. No C++ exception may leave
+     * it. NULL: none.
      */
     int (*control)(int fd, const char *network, const char *address, void *arg);
     /**
@@ -255,12 +257,15 @@ struct netfd_dial_config {
      */
     int64_t deadline;
     /**
-     * A token that ends it, or NULL.
+     * A token that ends it, or NULL; not to be freed before the call returns,
+     * unless it is set on a descriptor.
      */
     struct netfd_cancel *cancel;
     /**
-     * Where to come from, as "192.0.2.1:0" or ":5000", for unix sockets a
-     * path; no name. NULL: the kernel's choice.
+     * Where to come from, as "192.0.2.1:0" or ":5000"; no name. From a port
+     * of one's own addresses are tried one after the other. For unix sockets a
+     * path, whose file is removed where the dial fails and else stays. NULL:
+     * the kernel's choice.
      */
     const char *local_address;
     /**
@@ -291,11 +296,13 @@ struct netfd_dial_config {
      */
     int mptcp;
     /**
-     * Called with each socket before it is bound or connected: the
-     * descriptor, Go's concrete network ("tcp4"), and the address it is for.
-     * A negative result ends netfd_dial(), which returns it. It may destroy
-     * its own descriptor, which ends netfd_dial() with NETFD_ECLOSED. No C++
-     * exception may leave it. NULL: none.
+     * Called with each socket before it is bound or connected, those of a
+     * second try too: the descriptor, Go's concrete network ("tcp4"), and the
+     * address it is for. On the calling thread, while all other attempts
+     * wait, and pthread_cancel(3). A negative result ends netfd_dial(), which
+     * returns it. It may call whatever it likes; destroying its own
+     * descriptor returns at once and ends netfd_dial() with NETFD_ECLOSED. No
+     * C++ exception may leave it. NULL: none.
      */
     int (*control)(int fd, const char *network, const char *address, void *arg);
     /**
@@ -449,7 +456,7 @@ int netfd_attach(int fd);
  *   thread first
  *
  * Any thread; waits for callers that are inside a system call, which is not
- * long.
+ * long; in a control function of its own descriptor it does not wait.
  */
 int netfd_detach(int fd);
 
@@ -472,8 +479,9 @@ int netfd_detach(int fd);
  *   happened when this returns),
  *   or what close(2) said, negated; the descriptor is closed all the same
  *
- * Any thread, any time. Follows Go `FD.Close`, but a second caller waits too
- * and close(2)'s error is not lost.
+ * Any thread, any time. In a control function of its own descriptor it
+ * returns at once, and close(2) runs when the call around it ends. Follows Go
+ * `FD.Close`, but a second caller waits too and close(2)'s error is not lost.
  */
 int netfd_destroy(int fd);
 
@@ -570,14 +578,17 @@ int netfd_accept(int fd,
  *                 any; a path, or "@name"
  * @param cfg      how, or NULL
  * @return the descriptor, the caller's until netfd_destroy(), or
- *   -EFAULT, -EINVAL `cfg` says what cannot be, or a path is too long,
+ *   -EFAULT, -EINVAL `cfg` says what cannot be or is longer than 4096 bytes,
+ *   or a path is too long,
  *   NETFD_ENETWORK unknown network, or one of packets, NETFD_EADDRESS bad
  *   address or unknown service, NETFD_ENOHOST no such host, NETFD_EDNS no
- *   lookup, NETFD_ECLOSED destroyed by `control`, -EAGAIN no thread to look
- *   up with, -ENOMEM,
+ *   lookup, -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no
+ *   thread to look up with, -ENOMEM, what `control` returned, NETFD_ECLOSED
+ *   or NETFD_ECANCELED what it brought about,
  *   or what socket(2), setsockopt(2), bind(2) or listen(2) said, negated
  *
- * Any thread; parks only to look up a name. Follows Go
+ * Any thread; parks only to look up a name, for as long as the name service
+ * takes: netfd_resolve() has a deadline. Follows Go
  * `net.ListenConfig.Listen`.
  *
  * # Safety
@@ -699,8 +710,8 @@ int netfd_connect(int fd,
  *                 port; for unix sockets a path, or "@name"
  * @param cfg      how, or NULL
  * @return the descriptor, the caller's until netfd_destroy(), or
- *   -EFAULT, -EINVAL `cfg` says what cannot be, or a unix path is too long,
- *   NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
+ *   -EFAULT, -EINVAL `cfg` says what cannot be or is longer than 4096 bytes,
+ *   or a unix path is too long, NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
  *   service, or none of the local address's family,
  *   NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
  *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
@@ -709,7 +720,8 @@ int netfd_connect(int fd,
  *   the first address, negated: netfd_error_text() tells of each
  *
  * Any thread; parks until it is decided. A lookup runs on a helper thread,
- * which a caller whose time is up leaves behind; at most 500 run at once.
+ * which a caller whose time is up leaves behind; at most 500 run at once, and
+ * one more waits for room.
  * Follows Go `net.Dialer.Dial`.
  *
  * # Safety
@@ -923,8 +935,8 @@ ssize_t netfd_recvfrom(int fd,
  * @return the number of bytes, or
  *   -EBADF, -EFAULT, -EINVAL, -EUSERS, NETFD_EDEADLINE, NETFD_ECANCELED,
  *   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
- *   -EISCONN a `to` on a datagram socket that netfd_connect() has connected
- *   (one that was attached so has the kernel's rules),
+ *   -EISCONN a `to` on a datagram socket that netfd_connect() or netfd_dial()
+ *   has connected (one that was attached so has the kernel's rules),
  *   or what sendto(2) said, negated: -EDESTADDRREQ or, on unix sockets,
  *   -ENOTCONN no `to` on an unconnected one, -EMSGSIZE, -ECONNREFUSED an
  *   earlier message was refused, which is told once, ...

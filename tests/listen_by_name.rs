@@ -442,7 +442,13 @@ fn a_host_that_does_not_exist_is_enohost() {
 
 #[test]
 fn a_network_that_is_unknown_is_refused() {
-    for network in ["", "tcp5", "TCP", "tcp ", "unixstream", "ip", "ip4:icmp"] {
+    refuses(
+        "",
+        "127.0.0.1:0",
+        NETFD_ENETWORK,
+        "listen: unknown network ",
+    );
+    for network in ["tcp5", "TCP", "tcp ", "unixstream", "ip", "ip4:icmp"] {
         let words = format!("listen {network}: unknown network {network}");
         refuses(network, "127.0.0.1:0", NETFD_ENETWORK, &words);
     }

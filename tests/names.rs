@@ -441,7 +441,9 @@ fn dial_by(deadline: i64, token: Token) -> c_int {
     dial("tcp", MUTE, Some(&config))
 }
 
-const EITHER: [(&str, fn(i64, Token) -> c_int); 2] = [("resolve", resolve_by), ("dial", dial_by)];
+type Call = fn(i64, Token) -> c_int;
+
+const EITHER: [(&str, Call); 2] = [("resolve", resolve_by), ("dial", dial_by)];
 
 /// A call on a thread of its own, which sleeps by now: it waits for a lookup.
 fn waiting<T: Send + 'static>(
@@ -734,8 +736,12 @@ fn without_a_thread_it_is_eagain_of_that_call() {
             let found = resolve("tcp4", "localhost:80", NETFD_NO_DEADLINE);
             assert_eq!(found, Err(-libc::EAGAIN));
         }
-        let text = "resolve tcp4: lookup localhost: resource temporarily unavailable";
-        assert_eq!(error_text(), text);
+        let cause = "pthread_create: resource temporarily unavailable";
+        assert_eq!(
+            error_text(),
+            format!("resolve tcp4: lookup localhost: {cause}")
+        );
+        assert_eq!(last_error().flags, 0, "no timeout");
         assert_eq!(dial("tcp", "localhost:80", None), -libc::EAGAIN);
         let found = resolve("tcp4", "localhost:80", NETFD_NO_DEADLINE);
         assert!(found.is_ok(), "nothing is left of it: {}", error_text());

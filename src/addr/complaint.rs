@@ -3,6 +3,9 @@
 use crate::error::{ADDRESS, Error, NETWORK};
 use crate::text::Long;
 
+/// How much is shown of a text: more than any that would do.
+const SHOWN_MAX: usize = 512;
+
 /// What a complaint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About<'a> {
@@ -87,29 +90,30 @@ impl<'a> Complaint<'a> {
         }
     }
 
-    /// Go's text, without the operation.
+    /// Go's text, without the operation. What would not end is cut.
     pub fn write(&self, text: &mut Long) {
+        let cut = |long: &'a [u8]| long.get(..SHOWN_MAX).unwrap_or(long);
         match self.about {
             About::Nothing => {}
             About::Network(name) => {
                 text.push(b"unknown network ");
-                text.push(name);
+                text.push(cut(name));
             }
             About::Address(address) => {
                 text.push(b"address ");
-                text.push(address);
+                text.push(cut(address));
                 text.push(b": ");
             }
             About::Lookup(name) => {
                 text.push(b"lookup ");
-                text.push(name);
+                text.push(cut(name));
                 text.push(b": ");
             }
             About::Service(transport, name) => {
                 text.push(b"lookup ");
                 text.push(transport.as_bytes());
                 text.push(b"/");
-                text.push(name);
+                text.push(cut(name));
                 text.push(b": ");
             }
         }

@@ -145,7 +145,7 @@ fn number(digits: &str) -> Option<u32> {
 
 /// Go `isDomainName`: labels of letters, digits, hyphens and underscores, one
 /// to 63 of them, neither beginning nor ending with a hyphen; at most 253 in
-/// all but for a dot at the end; and not all digits.
+/// all but for a dot at the end; and not all digits. Nor all numbers, here.
 fn is_domain_name(text: &[u8]) -> bool {
     let name = text.strip_suffix(b".").unwrap_or(text);
     let is_label = |label: &[u8]| {
@@ -156,7 +156,16 @@ fn is_domain_name(text: &[u8]) -> bool {
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
+    // What inet_aton(3) would take for an address, and getaddrinfo(3) with it.
+    let is_number = |label: &[u8]| {
+        let hex = label.strip_prefix(b"0x").or(label.strip_prefix(b"0X"));
+        match hex {
+            Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
+            None => label.iter().all(u8::is_ascii_digit),
+        }
+    };
     name.len() <= 253
+        && !name.split(|byte| *byte == b'.').all(is_number)
         && name.split(|byte| *byte == b'.').all(is_label)
         && name
             .iter()

@@ -28,9 +28,9 @@ static FILES: Pool<Bound> = Pool::new();
 
 /// A descriptor's file: an id, or 0.
 #[derive(Debug, Default)]
-pub struct Place(AtomicU32);
+pub struct File(AtomicU32);
 
-impl Place {
+impl File {
     /// The file at `path`, which has just been bound. One that is gone already
     /// is none.
     pub fn set(&self, path: &[u8]) -> Result<()> {

@@ -51,14 +51,15 @@ impl Source {
             let before = state_of(fd);
             let stat = match before.map(|(state, _)| state) {
                 Some(State::Open) => return Self::enter(fd),
-                Some(State::Destroying | State::Detaching | State::Closing) => return Err(CLOSED),
-                Some(State::Closed) => file::stat(fd).map_err(|_| CLOSED)?,
+                Some(State::Destroying | State::Detaching) => return Err(CLOSED),
+                // close(2) frees the number before it lingers.
+                Some(State::Closing | State::Closed) => file::stat(fd).map_err(|_| CLOSED)?,
                 Some(State::Free) | None => file::stat(fd)?,
             };
             // What was looked at is what the state says, if that stayed.
             if state_of(fd) == before {
                 return match before {
-                    Some((State::Closed, _)) if stat.is_socket() => Err(CLOSED),
+                    Some((State::Closing | State::Closed, _)) if stat.is_socket() => Err(CLOSED),
                     _ => Ok(Self::Plain(fd)),
                 };
             }

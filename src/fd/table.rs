@@ -100,7 +100,7 @@ pub struct Entry {
     /// A connection that was accepted and found no memory, plus 1.
     homeless: AtomicI32,
     /// The socket file that goes with the descriptor; 0: none.
-    bound: bound::Place,
+    bound: bound::File,
     /// Who waits for the last caller to leave.
     closer: Slot,
     /// How often a descriptor of this number has ended, in steps of `ENDS`,
@@ -281,7 +281,7 @@ impl Entry {
                 return Ok(Err(CLOSED));
             }
             Ok(match waiter.outcome.load(Ordering::Relaxed) {
-                CLOSE => self.close_now(fd),
+                CLOSE => self.close_now(fd, tag),
                 LOOK => {
                     self.await_end(tag);
                     Ok(())
@@ -337,14 +337,13 @@ impl Entry {
                 destroyer.wake();
                 Ok(())
             }
-            None => self.close_now(fd),
+            None => self.close_now(fd, tag),
         }
     }
 
     /// close(2), for the one who ends the descriptor.
-    fn close_now(&self, fd: Fd) -> Result<()> {
-        let (state, tag) = self.mutex.state(process::epoch());
-        if state != State::Closing {
+    fn close_now(&self, fd: Fd, tag: Tag) -> Result<()> {
+        if self.mutex.state(process::epoch()) != (State::Closing, tag) {
             return Err(CLOSED); // replaced meanwhile, behind our back
         }
         let result = sys::close(fd);
@@ -354,7 +353,7 @@ impl Entry {
     }
 
     /// Waits until the descriptor of `tag` has come to its end.
-    pub(crate) fn await_end(&self, tag: Tag) {
+    fn await_end(&self, tag: Tag) {
         loop {
             let ends = self.ends.fetch_or(AWAITED, Ordering::AcqRel) | AWAITED;
             let (state, now) = self.mutex.state(process::epoch());

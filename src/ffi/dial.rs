@@ -76,10 +76,13 @@ pub struct DialConfig {
     /// When to give up, in nanoseconds of CLOCK_MONOTONIC, see netfd_after();
     /// it covers the lookup and all attempts. 0: never.
     pub deadline: i64,
-    /// A token that ends it, or NULL.
+    /// A token that ends it, or NULL; not to be freed before the call returns,
+    /// unless it is set on a descriptor.
     pub cancel: *mut Cancel,
-    /// Where to come from, as "192.0.2.1:0" or ":5000", for unix sockets a
-    /// path; no name. NULL: the kernel's choice.
+    /// Where to come from, as "192.0.2.1:0" or ":5000"; no name. From a port
+    /// of one's own addresses are tried one after the other. For unix sockets a
+    /// path, whose file is removed where the dial fails and else stays. NULL:
+    /// the kernel's choice.
     pub local_address: *const c_char,
     /// How long an attempt may take before the next address is tried beside
     /// it, in nanoseconds; 0: 250 ms. Negative: one after the other, each
@@ -96,11 +99,13 @@ pub struct DialConfig {
     pub nodelay: c_int,
     /// Multipath TCP: 1 on, with plain TCP where that fails; 0 or -1 off.
     pub mptcp: c_int,
-    /// Called with each socket before it is bound or connected: the
-    /// descriptor, Go's concrete network ("tcp4"), and the address it is for.
-    /// A negative result ends netfd_dial(), which returns it. It may destroy
-    /// its own descriptor, which ends netfd_dial() with NETFD_ECLOSED. No C++
-    /// exception may leave it. NULL: none.
+    /// Called with each socket before it is bound or connected, those of a
+    /// second try too: the descriptor, Go's concrete network ("tcp4"), and the
+    /// address it is for. On the calling thread, while all other attempts
+    /// wait, and pthread_cancel(3). A negative result ends netfd_dial(), which
+    /// returns it. It may call whatever it likes; destroying its own
+    /// descriptor returns at once and ends netfd_dial() with NETFD_ECLOSED. No
+    /// C++ exception may leave it. NULL: none.
     pub control: Option<
         unsafe extern "C" fn(
             fd: c_int,
@@ -126,8 +131,8 @@ pub struct DialConfig {
 ///                 port; for unix sockets a path, or "@name"
 /// @param cfg      how, or NULL
 /// @return the descriptor, the caller's until netfd_destroy(), or
-///   -EFAULT, -EINVAL `cfg` says what cannot be, or a unix path is too long,
-///   NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
+///   -EFAULT, -EINVAL `cfg` says what cannot be or is longer than 4096 bytes,
+///   or a unix path is too long, NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
 ///   service, or none of the local address's family,
 ///   NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
 ///   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
@@ -136,7 +141,8 @@ pub struct DialConfig {
 ///   the first address, negated: netfd_error_text() tells of each
 ///
 /// Any thread; parks until it is decided. A lookup runs on a helper thread,
-/// which a caller whose time is up leaves behind; at most 500 run at once.
+/// which a caller whose time is up leaves behind; at most 500 run at once, and
+/// one more waits for room.
 /// Follows Go `net.Dialer.Dial`.
 ///
 /// # Safety

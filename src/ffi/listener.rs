@@ -114,11 +114,13 @@ pub struct ListenConfig {
     /// Whether netfd_destroy() removes the socket file: 1 on, -1 off. 0: on
     /// for listeners, off for "unixgram".
     pub unlink: c_int,
-    /// Called with the socket before it is bound: the descriptor, Go's
-    /// concrete network ("tcp6"), and the address it is for. A negative
-    /// result ends the call, which returns it. It may destroy its own
-    /// descriptor, which ends the call with NETFD_ECLOSED. No C++ exception
-    /// may leave it. NULL: none.
+    /// Called with the socket before it is bound, and once more where plain TCP
+    /// follows Multipath TCP: the descriptor, Go's concrete network ("tcp6"),
+    /// and the address it is for. On the calling thread, while
+    /// pthread_cancel(3) waits. A negative result ends the call, which returns
+    /// it. It may call whatever it likes; destroying its own descriptor returns
+    /// at once and ends the call with NETFD_ECLOSED. No C++ exception may leave
+    /// it. NULL: none.
     pub control: Option<
         unsafe extern "C" fn(
             fd: c_int,
@@ -147,14 +149,17 @@ pub struct ListenConfig {
 ///                 any; a path, or "@name"
 /// @param cfg      how, or NULL
 /// @return the descriptor, the caller's until netfd_destroy(), or
-///   -EFAULT, -EINVAL `cfg` says what cannot be, or a path is too long,
+///   -EFAULT, -EINVAL `cfg` says what cannot be or is longer than 4096 bytes,
+///   or a path is too long,
 ///   NETFD_ENETWORK unknown network, or one of packets, NETFD_EADDRESS bad
 ///   address or unknown service, NETFD_ENOHOST no such host, NETFD_EDNS no
-///   lookup, NETFD_ECLOSED destroyed by `control`, -EAGAIN no thread to look
-///   up with, -ENOMEM,
+///   lookup, -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no
+///   thread to look up with, -ENOMEM, what `control` returned, NETFD_ECLOSED
+///   or NETFD_ECANCELED what it brought about,
 ///   or what socket(2), setsockopt(2), bind(2) or listen(2) said, negated
 ///
-/// Any thread; parks only to look up a name. Follows Go
+/// Any thread; parks only to look up a name, for as long as the name service
+/// takes: netfd_resolve() has a deadline. Follows Go
 /// `net.ListenConfig.Listen`.
 ///
 /// # Safety

@@ -70,8 +70,8 @@ pub unsafe extern "C-unwind" fn netfd_recvfrom(
 /// @return the number of bytes, or
 ///   -EBADF, -EFAULT, -EINVAL, -EUSERS, NETFD_EDEADLINE, NETFD_ECANCELED,
 ///   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
-///   -EISCONN a `to` on a datagram socket that netfd_connect() has connected
-///   (one that was attached so has the kernel's rules),
+///   -EISCONN a `to` on a datagram socket that netfd_connect() or netfd_dial()
+///   has connected (one that was attached so has the kernel's rules),
 ///   or what sendto(2) said, negated: -EDESTADDRREQ or, on unix sockets,
 ///   -ENOTCONN no `to` on an unconnected one, -EMSGSIZE, -ECONNREFUSED an
 ///   earlier message was refused, which is told once, ...

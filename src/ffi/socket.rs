@@ -57,7 +57,7 @@ pub extern "C-unwind" fn netfd_attach(fd: c_int) -> c_int {
 ///   thread first
 ///
 /// Any thread; waits for callers that are inside a system call, which is not
-/// long.
+/// long; in a control function of its own descriptor it does not wait.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn netfd_detach(fd: c_int) -> c_int {
     boundary("file", || socket::detach(fd))
@@ -81,8 +81,9 @@ pub extern "C-unwind" fn netfd_detach(fd: c_int) -> c_int {
 ///   happened when this returns),
 ///   or what close(2) said, negated; the descriptor is closed all the same
 ///
-/// Any thread, any time. Follows Go `FD.Close`, but a second caller waits too
-/// and close(2)'s error is not lost.
+/// Any thread, any time. In a control function of its own descriptor it
+/// returns at once, and close(2) runs when the call around it ends. Follows Go
+/// `FD.Close`, but a second caller waits too and close(2)'s error is not lost.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn netfd_destroy(fd: c_int) -> c_int {
     boundary("close", || socket::destroy(fd).map(|()| 0))

@@ -2,11 +2,11 @@
 
 use crate::addr::{self, Complaint, Host, Network, Protocol};
 use crate::error::{Error, INVAL, Result, Sys};
-use crate::fd::desc::{Call, Side};
+use crate::fd::desc::Call;
 use crate::net::control::{self, Control};
 use crate::net::failure::{self, Place};
 use crate::net::listen::bind_and_listen;
-use crate::net::lookup::{self, Failed, Patience, Purpose};
+use crate::net::lookup::{self, Failed, Limit, Purpose};
 use crate::net::options::{Switch, TcpOptions};
 use crate::net::socket as sockets;
 use crate::sys::socket::{self, Sockaddr};
@@ -120,11 +120,11 @@ fn where_to(
     if network.is_packet() != packet {
         return Err(Complaint::unexpected(text).into());
     }
-    let patience = Patience {
+    let limit = Limit {
         deadline: 0,
         token: None,
     };
-    let all = lookup::addresses(&network, text, Purpose::Listen, patience)?;
+    let all = lookup::addresses(&network, text, Purpose::Listen, limit)?;
     let is_v4 = |address: &&Sockaddr| address.family() == libc::AF_INET;
     let best = all.iter().find(is_v4).or(all.first());
     Ok((network, best.copied().unwrap_or_else(Sockaddr::none)))
@@ -184,7 +184,7 @@ fn make(
         }
         (made, _) => (made?, first),
     };
-    let call = Call::exclusive(fd, Side::Read)?;
+    let call = Call::incref(fd)?;
     match set_up(&call, network, &laddr, config) {
         Ok(()) => Ok(fd),
         Err(stop) => {

@@ -13,9 +13,13 @@ use libc::c_int;
 /// The function: the descriptor, Go's concrete network ("tcp4"), the address.
 pub type Control<'a> = &'a dyn Fn(Fd, &CStr, &CStr) -> c_int;
 
+/// How many control functions may run inside each other.
+const DEPTH_MAX: usize = 8;
+
 thread_local! {
-    /// The descriptor whose control function runs on this thread.
-    static INSIDE: Cell<Fd> = const { Cell::new(-1) };
+    /// The descriptors whose control functions run on this thread, and how
+    /// many there are.
+    static INSIDE: Cell<([Fd; DEPTH_MAX], usize)> = const { Cell::new(([-1; DEPTH_MAX], 0)) };
 }
 
 /// Runs `control` for the socket of `call`. A negative number that it returns
@@ -25,9 +29,14 @@ pub fn run(control: Control<'_>, call: &Call, network: &Network, at: &Sockaddr) 
     let mut address = addr::text(at);
     address.push(b"\0");
     let address = CStr::from_bytes_until_nul(address.bytes()).unwrap_or_default();
-    let outside = INSIDE.replace(call.fd());
+    let (mut all, depth) = INSIDE.get();
+    match all.get_mut(depth) {
+        Some(place) => *place = call.fd(),
+        None => return Err(Error::argument(libc::ELOOP)),
+    }
+    INSIDE.set((all, depth + 1));
     let code = control(call.fd(), concrete, address);
-    INSIDE.set(outside);
+    INSIDE.set((all, depth));
     call.prepare(Limits::NONE)?;
     if code < 0 {
         return Err(Error::given(code));
@@ -38,5 +47,6 @@ pub fn run(control: Control<'_>, call: &Call, network: &Network, at: &Sockaddr) 
 /// Whether the calling thread is in the control function of `fd`, whose end it
 /// must not wait for then.
 pub fn is_inside(fd: Fd) -> bool {
-    INSIDE.get() == fd
+    let (all, depth) = INSIDE.get();
+    all.iter().take(depth).any(|inside| *inside == fd)
 }

@@ -5,17 +5,17 @@ use crate::addr::{self, Complaint, Host, Network, Port, Protocol};
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result, Sys};
 use crate::fd::any;
 use crate::fd::cancel::Cancel;
-use crate::fd::desc::{Call, Limits, Side, in_time};
+use crate::fd::desc::{Call, Limits, Patience, Side, in_time};
 use crate::net::connect::{self, Progress};
 use crate::net::control::{self, Control};
 use crate::net::failure::{self, Failure, Place};
-use crate::net::lookup::{self, Failed, Patience, Purpose, push};
+use crate::net::lookup::{self, Failed, Limit, Purpose, push};
 use crate::net::options::TcpOptions;
 use crate::net::socket as sockets;
 use crate::poll::{Poller, SLICE};
-use crate::sys::Fd;
 use crate::sys::socket::{self, Sockaddr};
 use crate::sys::time::{self, SECOND};
+use crate::sys::{self, Fd};
 use crate::text::Long;
 use libc::c_short;
 
@@ -136,11 +136,11 @@ fn targets(
         Some(text) => Local::read(network, text)?,
         None => Local::Port(0),
     };
-    let patience = Patience {
+    let limit = Limit {
         deadline: dialer.deadline,
         token: dialer.token,
     };
-    let mut all = lookup::addresses(network, text, Purpose::Dial, patience)?;
+    let mut all = lookup::addresses(network, text, Purpose::Dial, limit)?;
     all.retain_mut(|target| local.takes(target));
     all.dedup_by(|one, other| one.bytes() == other.bytes());
     if all.is_empty() {
@@ -175,17 +175,18 @@ fn interleaved(all: Vec<Sockaddr>) -> Result<Vec<Sockaddr>> {
 struct Attempt {
     target: usize,
     tries: Tries,
-    /// Its share of the time where the addresses take turns; 0: no limit.
-    deadline: i64,
     call: Call,
 }
 
-/// What was tried at an address before that is not held against it.
+/// How an address is tried.
 #[derive(Clone, Copy, Debug)]
 struct Tries {
+    /// How often it was before that is not held against it.
     again: u32,
     /// It is Multipath TCP's turn.
     mptcp: bool,
+    /// The address's share of the time where they take turns; 0: no limit.
+    deadline: i64,
 }
 
 /// Why an attempt is at an end.
@@ -202,8 +203,8 @@ enum Stop {
 type Outcome<T> = core::result::Result<T, Stop>;
 
 impl Attempt {
-    /// Ends the socket; `undecided`, the kernel may still be at it, and may
-    /// have to be told in so many words: the child of a fork(2) has a copy.
+    /// Ends the socket. `undecided`: the kernel may still be at it, and has to
+    /// be told in so many words, for the child of a fork(2) may have a copy.
     fn discard(self, undecided: bool) {
         if undecided && self.call.is_open() {
             connect::give_up(self.call.fd());
@@ -229,11 +230,12 @@ struct Race<'a> {
 impl Race<'_> {
     fn run(mut self) -> Result<Fd> {
         let ended = self.until_won();
-        let pending = self.running.first().map(|attempt| attempt.target);
+        self.running.sort_unstable_by_key(|attempt| attempt.target);
+        let result = ended.map_err(|error| self.explain(error));
         for loser in self.running.drain(..) {
             loser.discard(true);
         }
-        ended.map_err(|error| self.explain(error, pending))
+        result
     }
 
     fn until_won(&mut self) -> Result<Fd> {
@@ -244,10 +246,14 @@ impl Race<'_> {
                 self.next += 1;
                 self.next_at = time::now().saturating_add(self.delay());
                 poller = Poller::default();
-                let mptcp = self.dialer.mptcp && self.network.protocol == Protocol::Tcp;
-                self.attempt(target, Tries { again: 0, mptcp })?
+                let tries = Tries {
+                    again: 0,
+                    mptcp: self.dialer.mptcp && self.network.protocol == Protocol::Tcp,
+                    deadline: self.partial_deadline(),
+                };
+                self.attempt(target, tries)?
             } else if self.running.is_empty() {
-                self.failed.sort_by_key(|(target, _)| *target);
+                self.failed.sort_unstable_by_key(|(target, _)| *target);
                 let first = self.failed.first().map(|(_, error)| *error);
                 return Err(first.unwrap_or(crate::error::PANIC));
             } else {
@@ -260,8 +266,10 @@ impl Race<'_> {
         }
     }
 
+    /// Whether the addresses take turns: where it is asked for, and where two
+    /// attempts would be from one port.
     fn is_serial(&self) -> bool {
-        self.dialer.fallback_delay < 0
+        self.dialer.fallback_delay < 0 || !self.picks_port()
     }
 
     fn delay(&self) -> i64 {
@@ -368,13 +376,13 @@ impl Race<'_> {
         let proto = if tries.mptcp { libc::IPPROTO_MPTCP } else { 0 };
         let fd =
             sockets::make(raddr.family(), self.network.sotype, proto).map_err(Stop::Address)?;
-        let attempt = Attempt {
+        // The turn is taken behind the control function, which may want it.
+        let mut attempt = Attempt {
             target,
             tries,
-            deadline: self.partial_deadline(),
-            call: Call::exclusive(fd, Side::Write).map_err(Stop::Race)?,
+            call: Call::deferred(fd, Side::Write).map_err(Stop::Race)?,
         };
-        match self.set_off(&attempt.call, raddr) {
+        match self.set_off(&mut attempt.call, raddr) {
             Ok(progress) => Ok((attempt, progress)),
             Err(stop) => {
                 attempt.discard(false);
@@ -384,23 +392,39 @@ impl Race<'_> {
     }
 
     /// The order is Go's: options, control function, bind, connect.
-    fn set_off(&self, call: &Call, raddr: &Sockaddr) -> Outcome<Progress> {
-        let fd = call.fd();
+    fn set_off(&self, call: &mut Call, raddr: &Sockaddr) -> Outcome<Progress> {
         sockets::set_broadcast(call).map_err(Stop::Address)?;
         if let Some(control) = self.dialer.control {
             control::run(control, call, self.network, raddr).map_err(Stop::Race)?;
         }
-        if let Some(local) = self.local.of(raddr) {
-            socket::bind(fd, &local).map_err(Stop::Address)?;
+        call.rwlock(self.limits(), Patience::Park)
+            .map_err(Stop::Race)?;
+        let local = self.local.of(raddr);
+        if let Some(local) = &local {
+            socket::bind(call.fd(), local).map_err(Stop::Address)?;
         }
-        connect::start(call, raddr, self.limits()).map_err(|error| {
-            let over = [DEADLINE, CANCELED, CLOSED];
-            if error.is(libc::EINTR) || over.iter().any(|limit| error.same(*limit)) {
-                Stop::Race(error)
-            } else {
-                Stop::Address(error)
+        let started = connect::start(call, raddr, self.limits()).inspect_err(|_| {
+            // Or the next attempt would find the file of this one.
+            if let Some(path) = local.as_ref().and_then(addr::unix_path) {
+                let _ = sys::unlink(path);
             }
-        })
+        });
+        started.map_err(|error| self.stop(error))
+    }
+
+    /// What an error of an attempt stops. A deadline may be the descriptor's
+    /// own, which the control function has set.
+    fn stop(&self, error: Error) -> Stop {
+        let is_late = || in_time(self.dialer.deadline, self.dialer.token).is_err();
+        let over = error.is(libc::EINTR)
+            || error.same(CANCELED)
+            || error.same(CLOSED)
+            || (error.same(DEADLINE) && is_late());
+        if over {
+            Stop::Race(error)
+        } else {
+            Stop::Address(error)
+        }
     }
 
     /// Parks until an attempt may be decided, or the next one's time has come.
@@ -409,7 +433,7 @@ impl Race<'_> {
         let Some((first, rest)) = self.running.split_first() else {
             return Ok(None);
         };
-        let mut limits = self.limits().no_later(first.deadline);
+        let mut limits = self.limits().no_later(first.tries.deadline);
         if self.next < self.targets.len() && !self.is_serial() {
             limits = limits.no_later(self.next_at);
         }
@@ -455,7 +479,8 @@ impl Race<'_> {
                     Err(stop) => stop,
                 },
                 Err(stop) => {
-                    attempt.discard(true);
+                    let decided = matches!(stop, Stop::Address(why) if why.call() != Sys::None);
+                    attempt.discard(!decided);
                     stop
                 }
             };
@@ -477,7 +502,7 @@ impl Race<'_> {
             None => call.poll_now(Side::Write.event()).map_err(Stop::Address)?,
         };
         if ready == 0 {
-            let limits = Limits::of(Side::Write).no_later(attempt.deadline);
+            let limits = Limits::of(Side::Write).no_later(attempt.tries.deadline);
             return match call.prepare(limits) {
                 Ok(()) => Ok(None),
                 Err(error) => Err(Stop::Address(error)),
@@ -499,6 +524,7 @@ impl Race<'_> {
         let is_itself = self.picks_port()
             && socket::getsockname(fd).is_ok_and(|local| local.bytes() == peer.bytes());
         if is_itself {
+            // Without a goodbye, or its port would be kept for a minute.
             attempt.discard(true);
             return Err(Stop::Itself);
         }
@@ -507,19 +533,22 @@ impl Race<'_> {
         }
         connect::stands(call, peer);
         if let Err(error) = call.prepare(Limits::NONE) {
-            attempt.discard(true);
+            attempt.discard(false);
             return Err(Stop::Race(error));
         }
         Ok(fd)
     }
 
-    /// Records the failure of the whole: with the text of all that was tried.
-    /// `pending` is the target that `error` found under way.
-    fn explain(&self, error: Error, pending: Option<usize>) -> Error {
+    /// Records the failure of the whole: with the text of all that was tried,
+    /// first what `error` found under way.
+    fn explain(&self, error: Error) -> Error {
         let has_failed = |target: &usize| self.failed.iter().any(|(failed, _)| failed == target);
-        let last = self.next.checked_sub(1).filter(|last| !has_failed(last));
-        let stopped = pending.or(last).map(|target| (target, error));
-        let mut told = stopped.into_iter().chain(self.failed.iter().copied());
+        let running = self.running.iter().map(|attempt| attempt.target);
+        // What was ended by an attempt's beginning is no more among those.
+        let last = self.next.checked_sub(1).filter(|_| self.running.is_empty());
+        let last = last.filter(|last| !has_failed(last));
+        let stopped = running.chain(last).map(|target| (target, error));
+        let mut told = stopped.chain(self.failed.iter().copied());
         let Some((target, error)) = told.next() else {
             return failure::record("dial", self.place(0), error);
         };

@@ -204,7 +204,10 @@ impl<T> Explain<T> for Result<T> {
 
 /// A deadline, or an errno that Go calls a timeout.
 pub fn is_timeout(error: Error) -> bool {
-    error.same(crate::error::DEADLINE) || error.is(libc::ETIMEDOUT) || error.is(libc::EAGAIN)
+    let no_thread = error.call() == Sys::PthreadCreate;
+    error.same(crate::error::DEADLINE)
+        || error.is(libc::ETIMEDOUT)
+        || (error.is(libc::EAGAIN) && !no_thread)
 }
 
 /// An accept loop may go on: Go's Temporary(), and what accept(2) says of

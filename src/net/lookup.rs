@@ -21,7 +21,7 @@ use crate::sys::{process, time};
 use crate::text::Long;
 use core::net::{IpAddr, Ipv4Addr};
 use libc::c_int;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 /// How many lookups run at once, as in Go, those included that nobody waits
 /// for any more. So a hundred that a dead name server holds up leave room.
@@ -29,7 +29,7 @@ const LOOKUPS_MAX: u32 = 500;
 
 /// Until when a lookup is waited for.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Limit {
     /// 0: none.
     pub deadline: i64,
     /// Held by the caller.
@@ -68,7 +68,7 @@ impl Failed {
     }
 }
 
-impl Patience {
+impl Limit {
     /// Whether it is at an end already.
     fn check(&self) -> Result<()> {
         in_time(self.deadline, self.token)
@@ -108,14 +108,14 @@ pub fn resolve(
     deadline: i64,
     token: Option<&Held>,
 ) -> Result<Vec<Sockaddr>> {
-    let patience = Patience {
+    let limit = Limit {
         deadline,
         token: token.and_then(Held::token),
     };
     let network = Network::find(name).ok_or(Failed::from(Complaint::network(name)));
     let all = network.and_then(|network| {
-        patience.check()?;
-        addresses(&network, text, Purpose::Listen, patience)
+        limit.check()?;
+        addresses(&network, text, Purpose::Listen, limit)
     });
     all.map_err(|failed| failed.record("resolve", name))
 }
@@ -126,7 +126,7 @@ pub fn addresses(
     network: &Network,
     text: &[u8],
     purpose: Purpose,
-    patience: Patience,
+    limit: Limit,
 ) -> core::result::Result<Vec<Sockaddr>, Failed> {
     if network.protocol == Protocol::Unix {
         return one(addr::unix(text)?);
@@ -142,14 +142,14 @@ pub fn addresses(
         (Host::Any, Port::Number(port)) => one(any(port)),
         (Host::Ip(ip, scope), Port::Number(port)) => literal(network, ip, scope, port, purpose),
         (Host::Any, Port::Service(service)) => {
-            let port = port_of(network, service, patience)?;
+            let port = port_of(network, service, limit)?;
             one(any(port))
         }
         (Host::Ip(ip, scope), Port::Service(service)) => {
-            let port = port_of(network, service, patience)?;
+            let port = port_of(network, service, limit)?;
             literal(network, ip, scope, port, purpose)
         }
-        (Host::Name(host), port) => by_name(network, host, port, patience),
+        (Host::Name(host), port) => by_name(network, host, port, limit),
     }
 }
 
@@ -186,13 +186,13 @@ fn by_name(
     network: &Network,
     host: &str,
     port: Port<'_>,
-    patience: Patience,
+    limit: Limit,
 ) -> core::result::Result<Vec<Sockaddr>, Failed> {
     let port = match port {
         Port::Number(port) => port,
-        Port::Service(service) => port_of(network, service, patience)?,
+        Port::Service(service) => port_of(network, service, limit)?,
     };
-    let answer = ask(network, Some(host), None, patience)
+    let answer = ask(network, Some(host), None, limit)
         .map_err(|why| why.explain(host.as_bytes()))?
         .map_err(|refusal| of_refusal(host.as_bytes(), refusal))?;
     let mut all: Vec<Sockaddr> = Vec::new();
@@ -232,19 +232,19 @@ const SERVICES: [(&str, &str, u16); 15] = [
     ("udp", "domain", 53),
 ];
 
-fn port_of(
-    network: &Network,
-    service: &str,
-    patience: Patience,
-) -> core::result::Result<u16, Failed> {
+fn port_of(network: &Network, service: &str, limit: Limit) -> core::result::Result<u16, Failed> {
     let transport = network.transport();
     let unknown = || Failed::from(Complaint::service(transport, service.as_bytes()));
-    let found = ask(network, None, Some(service), patience)
-        .map_err(|why| why.explain(service.as_bytes()))?;
-    if let Ok(answer) = &found
-        && let Some(address) = answer.addresses().next()
-    {
-        return Ok(addr::port_of(&address));
+    let found =
+        ask(network, None, Some(service), limit).map_err(|why| why.explain(service.as_bytes()))?;
+    match &found {
+        Ok(answer) => {
+            if let Some(address) = answer.addresses().next() {
+                return Ok(addr::port_of(&address));
+            }
+        }
+        Err(refusal) if [libc::EAI_SERVICE, libc::EAI_NONAME].contains(&refusal.code) => {}
+        Err(refusal) => return Err(of_refusal(service.as_bytes(), *refusal)),
     }
     let known = SERVICES
         .iter()
@@ -264,15 +264,15 @@ fn of_refusal(name: &[u8], refusal: Refusal) -> Failed {
         libc::EAI_SYSTEM => (DNS, crate::strerror::text(-refusal.errno)),
         _ => (DNS, refusal.text()),
     };
-    let text = about(name, why);
+    let text = about(name, why.to_bytes());
     Failed { error, text }
 }
 
 const EAI_ADDRFAMILY: c_int = -9; // netdb.h, with _GNU_SOURCE
 
-fn about(name: &[u8], why: &CStr) -> Long {
+fn about(name: &[u8], why: &[u8]) -> Long {
     let mut text = Long::new();
-    for part in [b"lookup ", name, b": ", why.to_bytes()] {
+    for part in [b"lookup ", name, b": ", why] {
         text.push(part);
     }
     text
@@ -333,14 +333,14 @@ impl Drop for Room {
     }
 }
 
-/// One holder's hold on a lookup.
+/// One holder's share in a lookup.
 #[derive(Debug)]
-struct Hold {
+struct Share {
     id: u32,
     lookup: &'static Lookup,
 }
 
-impl Drop for Hold {
+impl Drop for Share {
     fn drop(&mut self) {
         if self.lookup.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
             drop(self.lookup.mailbox.take()); // an answer that nobody took
@@ -356,7 +356,7 @@ struct Question {
     service: Option<CString>,
     family: c_int,
     sotype: c_int,
-    hold: Hold,
+    share: Share,
     room: Room,
 }
 
@@ -365,7 +365,7 @@ impl Question {
     fn answer(self) {
         let (host, service) = (self.host.as_deref(), self.service.as_deref());
         let answer = getaddrinfo(host, service, self.family, self.sotype);
-        let lookup = self.hold.lookup;
+        let lookup = self.share.lookup;
         lookup.mailbox.put(answer);
         drop(self.room);
         lookup.done.store(true, Ordering::Release);
@@ -381,7 +381,7 @@ struct Stopped(Error);
 
 impl Stopped {
     fn explain(self, name: &[u8]) -> Failed {
-        let text = about(name, crate::strerror::text(self.0.code()));
+        let text = about(name, failure::cause(self.0).bytes());
         Failed {
             error: self.0,
             text,
@@ -395,56 +395,57 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Has a helper call getaddrinfo(3), and waits for it as `patience` allows.
+/// Has a helper call getaddrinfo(3), and waits for it as `limit` allows.
 fn ask(
     network: &Network,
     host: Option<&str>,
     service: Option<&str>,
-    patience: Patience,
+    limit: Limit,
 ) -> core::result::Result<core::result::Result<Answer, Refusal>, Stopped> {
-    patience.check()?;
+    limit.check()?;
     process::prepare()?;
-    let room = take_room(patience)?;
+    let room = take_room(limit)?;
     let (id, lookup) = LOOKUPS.take()?;
     lookup.done.store(false, Ordering::Relaxed);
     lookup.holders.store(2, Ordering::Release);
-    let mine = Hold { id, lookup };
+    let mine = Share { id, lookup };
+    let theirs = Share { id, lookup };
     let question = Question {
-        host: host.map(c_string).transpose()?,
-        service: service.map(c_string).transpose()?,
+        host: host.map(lower_case_c_string).transpose()?,
+        service: service.map(lower_case_c_string).transpose()?,
         family: network.family,
         sotype: network.sotype,
-        hold: Hold { id, lookup },
+        share: theirs,
         room,
     };
     process::spawn(Question::answer, question)?;
     let is_done = || lookup.done.load(Ordering::Acquire);
-    wait_for(&lookup.caller, is_done, patience.deadline, patience.token)?;
+    wait_for(&lookup.caller, is_done, limit.deadline, limit.token)?;
     let answer = mine.lookup.mailbox.take();
     Ok(answer)
 }
 
 /// Waits for room among the lookups.
-fn take_room(patience: Patience) -> Result<Room> {
+fn take_room(limit: Limit) -> Result<Room> {
     loop {
         if let Some(room) = Room::take() {
             return Ok(room);
         }
         let until = time::now().saturating_add(SLICE);
-        let deadline = match patience.deadline {
+        let deadline = match limit.deadline {
             0 => until,
             deadline => deadline.min(until),
         };
         let nobody = Slot::default();
-        match wait_for(&nobody, || false, deadline, patience.token) {
+        match wait_for(&nobody, || false, deadline, limit.token) {
             Err(error) if deadline == until && error.same(crate::error::DEADLINE) => {}
             other => other?,
         }
     }
 }
 
-/// In lower case, as the names of services are looked up.
-fn c_string(text: &str) -> Result<CString> {
+/// In lower case, as services are listed; hosts are found in any.
+fn lower_case_c_string(text: &str) -> Result<CString> {
     let full = || Error::os(libc::ENOMEM, Sys::Malloc);
     let mut bytes = Vec::new();
     bytes

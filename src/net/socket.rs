@@ -10,7 +10,7 @@ use crate::net::failure::{self, Explain, Place};
 use crate::poll::Poller;
 use crate::sync::Ordering;
 use crate::sys::socket::Sockaddr;
-use crate::sys::{self, Fd, option, process};
+use crate::sys::{self, Fd, option};
 use libc::{c_int, c_short};
 
 /// Go `sysSocket`, and the descriptor is in the table.
@@ -47,13 +47,6 @@ pub fn set_broadcast(call: &Call) -> Result<()> {
 
 /// Takes a socket from elsewhere into the table.
 pub fn attach(fd: Fd) -> Result<Fd> {
-    // A number whose close(2) is under way is open still, but not for long.
-    if let Ok(entry) = table::find(fd) {
-        let (state, tag) = entry.mutex.state(process::epoch());
-        if state == State::Closing {
-            entry.await_end(tag);
-        }
-    }
     let (family, sotype, _) = sys::socket::describe(fd)?;
     table::reserve(fd)?;
     sys::set_nonblock_cloexec(fd)?;

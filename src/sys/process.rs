@@ -203,23 +203,38 @@ pub fn spawn<T: Send>(body: fn(T), arg: T) -> Result<()> {
     if made != 0 {
         return Err(Error::os(made, Sys::PthreadCreate));
     }
-    // SAFETY: the attributes are initialized. A size that the C library does
-    // not take leaves its own.
-    unsafe { libc::pthread_attr_setstacksize(&mut attributes, HELPER_STACK) };
     // SAFETY: the attributes are initialized.
     unsafe { libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED) };
+    let mut own = 0;
+    // SAFETY: the attributes are initialized, and `own` is there to be written.
+    unsafe { libc::pthread_attr_getstacksize(&attributes, &mut own) };
     let start = Box::into_raw(start);
-    let mut thread = 0;
-    let blocked = Blocked::all();
-    // SAFETY: all is initialized, and `start` is what `run` expects.
-    let failed = unsafe { libc::pthread_create(&mut thread, &attributes, run::<T>, start.cast()) };
-    drop(blocked);
+    let mut failed = libc::EINVAL;
+    // A small stack, or where the program's thread-local storage leaves no room
+    // in it, the C library's own.
+    for size in [HELPER_STACK, own] {
+        // SAFETY: the attributes are initialized.
+        unsafe { libc::pthread_attr_setstacksize(&mut attributes, size) };
+        let mut thread = 0;
+        let blocked = Blocked::all();
+        // SAFETY: all is initialized, and `start` is what `run` expects.
+        failed = unsafe { libc::pthread_create(&mut thread, &attributes, run::<T>, start.cast()) };
+        drop(blocked);
+        if failed != libc::EINVAL {
+            break;
+        }
+    }
     // SAFETY: the attributes are initialized, and not used any more.
     unsafe { libc::pthread_attr_destroy(&mut attributes) };
     if failed != 0 {
         // SAFETY: no thread has it.
         drop(unsafe { Box::from_raw(start) });
-        return Err(Error::os(failed, Sys::PthreadCreate));
+        let out_of = if failed == libc::ENOMEM {
+            failed
+        } else {
+            libc::EAGAIN
+        };
+        return Err(Error::os(out_of, Sys::PthreadCreate));
     }
     Ok(())
 }
