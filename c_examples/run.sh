@@ -45,16 +45,11 @@ begin() {
     port=${line##*:}
 }
 
-# end [SIGNAL]: stops the server as Ctrl-C does; it has to end with 0.
-end() {
-    kill "-${1:-INT}" "$server"
-    cat <&3
-    exec 3<&-
-
-# end: stops the last server as Ctrl-C does; it has to end with 0.
+# end [SIGNAL]: stops the last server, as Ctrl-C does where nothing else is
+# said; it has to end with 0.
 end() {
     server=${servers%% *}
-    kill -INT "$server"
+    kill "-${1:-INT}" "$server"
     cat <&$out
     eval "exec $out<&-"
     out=$((out - 1))
