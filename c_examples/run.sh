@@ -125,4 +125,7 @@ else
     echo "($python is not installed: nobody passes a socket)"
 fi
 
+say "A scan of ports, by threads that dial"
+timeout 30 port_scan
+
 say "All went well"

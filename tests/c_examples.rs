@@ -11,7 +11,7 @@ use libc::c_int;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "echo_server",
     "echo_client",
     "http_hello",
@@ -32,6 +32,7 @@ const EXAMPLES: [&str; 10] = [
     "pass_fd",
     "systemd",
     "dial",
+    "port_scan",
 ];
 
 /// A compiler, and the language that it is asked for.
@@ -1157,6 +1158,127 @@ fn dial_ends_with_1_where_the_connection_breaks() {
     drop(stdin);
 }
 
+// The port scanner.
+
+/// Ports of an address that no other test listens on.
+struct Ports {
+    ip: Ipv4Addr,
+    listeners: Vec<TcpListener>,
+    first: u16,
+}
+
+const SPAN: u16 = 300;
+
+impl Ports {
+    /// So many listeners, in a span of ports whose first they do not have.
+    fn with_listeners(count: u16, test: u8) -> Self {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, test, high, low);
+        // The kernel gives ports above; these are asked for by number.
+        let first = 20_000 + 1_000 * u16::from(test);
+        let listen = |i| TcpListener::bind((ip, first + 7 + i * 11)).expect("it is free");
+        Self {
+            ip,
+            listeners: (0..count).map(listen).collect(),
+            first,
+        }
+    }
+
+    fn last(&self) -> u16 {
+        self.first + SPAN - 1
+    }
+
+    /// What a scanner says of the listeners.
+    fn told(&self) -> String {
+        let tell = |listener: &TcpListener| {
+            let at = listener.local_addr().expect("it is bound");
+            format!("port_scan: {at} is open\n")
+        };
+        self.listeners.iter().map(tell).collect()
+    }
+
+    /// Scans the span with so many threads.
+    fn scan(&self, command: &mut Command, threads: &str, ms: &str) -> Ended {
+        let ports = [self.first.to_string(), self.last().to_string()];
+        command.arg(self.ip.to_string()).args(ports);
+        Running::start(command.args([threads, ms])).succeeds()
+    }
+}
+
+fn port_scan_finds_the_ports_that_are_open_and_no_others(compiler: Compiler, test: u8) {
+    let ports = Ports::with_listeners(20, test);
+    let scan = ports.scan(&mut program(compiler, "port_scan"), "16", "5000");
+    let (open, summary) = scan.out.split_at(ports.told().len());
+    assert_eq!(open, ports.told());
+    assert!(summary.starts_with("port_scan: 300 ports by 16 threads in "));
+    assert!(summary.ends_with(": 20 open, 280 refused, 0 silent\n"));
+}
+
+#[test]
+fn port_scan_finds_the_ports_that_are_open_and_no_others_as_c99() {
+    port_scan_finds_the_ports_that_are_open_and_no_others(C99, 1);
+}
+
+#[test]
+fn port_scan_finds_the_ports_that_are_open_and_no_others_as_cpp11() {
+    port_scan_finds_the_ports_that_are_open_and_no_others(CPP11, 2);
+}
+
+#[test]
+fn port_scan_gives_each_port_its_deadline() {
+    let ports = Ports::with_listeners(3, 3);
+    let at = format!("{}:{}", ports.ip, ports.first);
+    let (full, _, waiting) = common::full_listener("tcp", &at);
+    let scan = ports.scan(&mut program(C99, "port_scan"), "4", "1000");
+    let told = ": 3 open, 296 refused, 1 silent\n";
+    assert!(scan.out.ends_with(told), "{}", scan.out);
+    waiting
+        .into_iter()
+        .chain([full])
+        .for_each(|fd| assert_eq!(destroy(fd), 0));
+}
+
+#[test]
+fn port_scan_has_no_more_connections_than_threads() {
+    let ports = Ports::with_listeners(20, 4);
+    let port_scan = program(C99, "port_scan");
+    let mut limited = command("sh");
+    // Three of its own, what each thread parks with, and a socket for each.
+    limited.args(["-c", "ulimit -n 12 && exec \"$0\" \"$@\""]);
+    limited.arg(port_scan.get_program());
+    let scan = ports.scan(&mut limited, "4", "5000");
+    assert!(scan.out.starts_with(&ports.told()), "{}", scan.out);
+}
+
+#[test]
+fn port_scan_scans_around_its_own_listeners_where_it_is_told_nothing() {
+    let scan = Running::start(&mut program(C99, "port_scan")).succeeds();
+    let listens = "port_scan: listens on port ";
+    let own = scan
+        .out
+        .lines()
+        .filter_map(|line| line.strip_prefix(listens));
+    let own: Vec<&str> = own.collect();
+    assert_eq!(own.len(), 3);
+    for port in own {
+        let told = format!("port_scan: 127.0.0.1:{port} is open\n");
+        assert!(scan.out.contains(&told), "{}", scan.out);
+    }
+}
+
+#[test]
+fn port_scan_says_why_it_cannot_go_on() {
+    let mut scan = program(C99, "port_scan");
+    let why = "resolve tcp: lookup no..host: no such host";
+    fails(scan.args(["no..host", "1", "9"]), why);
+    let mut scan = program(C99, "port_scan");
+    // Nobody may connect to the broadcast address: EACCES at once.
+    let why = "dial tcp 255.255.255.255:1: connect: ";
+    let ended = Running::start(scan.args(["255.255.255.255", "1", "9", "1"])).ends();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.err.starts_with(why), "{}", ended.err);
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
@@ -1213,6 +1335,11 @@ fn valgrind_finds_no_fault_in_systemd() {
     read.expect("it ends, and is not reset");
     server.signal(libc::SIGTERM);
     assert_no_descriptors_leaked(&server.succeeds(), 1);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_port_scan() {
+    valgrind_finds_no_fault_in("port_scan", &[]);
 }
 
 #[test]
