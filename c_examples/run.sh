@@ -75,6 +75,13 @@ if has "$python"; then
     end
 fi
 
+say "A proxy in front of the echo server"
+begin echo_server
+begin tcp_proxy "localhost:$port"
+timeout 30 echo_client "$port"
+end
+end
+
 say "HTTP: asked by dial; by curl, whose second request takes the same connection"
 begin http_hello
 printf 'GET / HTTP/1.0\r\n\r\n' | timeout 30 dial tcp "localhost:$port"

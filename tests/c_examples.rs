@@ -11,7 +11,7 @@ use libc::c_int;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,8 +20,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 12] = [
     "echo_server",
     "echo_client",
     "http_hello",
@@ -33,6 +34,7 @@ const EXAMPLES: [&str; 11] = [
     "systemd",
     "dial",
     "port_scan",
+    "tcp_proxy",
 ];
 
 /// A compiler, and the language that it is asked for.
@@ -260,12 +262,14 @@ fn under_valgrind(program: &Command) -> Command {
 }
 
 /// Fails if valgrind told of descriptors that a program left open, other than
-/// the eventfds that last as long as the process: its first thread's, and one
-/// for each token that is not freed.
+/// those that last as long as the process: the eventfds of its first thread
+/// and of each token that is not freed, and the pipes that copies leave to the
+/// next ones.
 fn assert_no_descriptors_leaked(ended: &Ended, tokens: usize) {
     let reports = ended.err.split("Open ").skip(1);
     let (events, others): (Vec<&str>, Vec<&str>) = reports
         .filter(|report| !report.contains("<inherited from parent>"))
+        .filter(|report| !report.contains(" pipe2 "))
         .partition(|report| report.contains(" eventfd "));
     assert_eq!(others, [""; 0]);
     assert!(events.len() <= 1 + tokens, "{events:?}");
@@ -1279,6 +1283,210 @@ fn port_scan_says_why_it_cannot_go_on() {
     assert!(ended.err.starts_with(why), "{}", ended.err);
 }
 
+// The proxy.
+
+/// A proxy for a target, which gives connections so many seconds when it
+/// stops; and its port.
+fn tcp_proxy(compiler: Compiler, target: &str, grace: &str) -> (Running, u16) {
+    let mut proxy = program(compiler, "tcp_proxy");
+    let proxy = Running::start(proxy.args([target, "0", grace]));
+    let port = proxy.port();
+    (proxy, port)
+}
+
+/// A connection through a proxy, by both of its ends.
+struct Through {
+    proxy: Running,
+    client: TcpStream,
+    target: TcpStream,
+}
+
+impl Through {
+    fn begin(compiler: Compiler, grace: &str) -> Self {
+        let (listener, at) = listener();
+        let (proxy, port) = tcp_proxy(compiler, &at, grace);
+        let client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        let (target, _) = listener.accept().expect("the proxy connects");
+        (&client).write_all(b".").expect("it reads");
+        (&target).read_exact(&mut [0]).expect("it copies");
+        for end in [&client, &target] {
+            let limit = Some(GUARD);
+            end.set_read_timeout(limit).expect("it is not zero");
+            end.set_write_timeout(limit).expect("it is not zero");
+        }
+        Self {
+            proxy,
+            client,
+            target,
+        }
+    }
+}
+
+/// Sends bytes in pieces of all sizes, and that there are no more.
+fn send_in_pieces(mut stream: &TcpStream, bytes: &[u8]) {
+    let mut rest = bytes;
+    let mut sizes = noise(2, bytes.len()).into_iter();
+    while !rest.is_empty() {
+        let size = 1 + 3 * usize::from(sizes.next().expect("one a byte")).pow(2);
+        let (piece, behind) = rest.split_at(size.min(rest.len()));
+        stream.write_all(piece).expect("it reads");
+        rest = behind;
+    }
+    stream.shutdown(Shutdown::Write).expect("it stands");
+}
+
+/// Reads to the end.
+fn receive_all(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("it ends in order");
+    bytes
+}
+
+fn tcp_proxy_takes_every_byte_both_ways_at_once(compiler: Compiler) {
+    let through = Through::begin(compiler, "5");
+    let (there, back) = (noise(3, 16_000_000), noise(4, 11_000_000));
+    thread::scope(|scope| {
+        scope.spawn(|| send_in_pieces(&through.client, &there));
+        scope.spawn(|| send_in_pieces(&through.target, &back));
+        scope.spawn(|| assert!(receive_all(&through.target) == there));
+        scope.spawn(|| assert!(receive_all(&through.client) == back));
+    });
+    through.proxy.stops();
+}
+
+#[test]
+fn tcp_proxy_takes_every_byte_both_ways_at_once_as_c99() {
+    tcp_proxy_takes_every_byte_both_ways_at_once(C99);
+}
+
+#[test]
+fn tcp_proxy_takes_every_byte_both_ways_at_once_as_cpp11() {
+    tcp_proxy_takes_every_byte_both_ways_at_once(CPP11);
+}
+
+#[test]
+fn tcp_proxy_passes_on_the_end_of_a_client_that_waits_for_its_answer() {
+    let through = Through::begin(C99, "5");
+    send_in_pieces(&through.client, b"a question");
+    assert_eq!(receive_all(&through.target), b"a question");
+    send_in_pieces(&through.target, b"its answer");
+    assert_eq!(receive_all(&through.client), b"its answer");
+    through.proxy.stops();
+}
+
+#[test]
+fn tcp_proxy_passes_on_the_end_of_a_target_that_goes_on_reading() {
+    let through = Through::begin(C99, "5");
+    send_in_pieces(&through.target, b"a greeting");
+    assert_eq!(receive_all(&through.client), b"a greeting");
+    send_in_pieces(&through.client, b"an upload");
+    assert_eq!(receive_all(&through.target), b"an upload");
+    through.proxy.stops();
+}
+
+#[test]
+fn tcp_proxy_ends_both_directions_where_one_breaks() {
+    let through = Through::begin(C99, "5");
+    common::reset(common::attach(through.client.into_raw_fd()));
+    assert_eq!(receive_all(&through.target), b"");
+    let proxy = through.proxy.stops();
+    let why = ": connection reset by peer\n";
+    assert!(proxy.err.ends_with(why), "{}", proxy.err);
+    assert_eq!(proxy.err.lines().count(), 1, "{}", proxy.err);
+}
+
+#[test]
+fn tcp_proxy_keeps_no_descriptor_of_connections_that_have_ended() {
+    let (echo, target) = echo_server();
+    let (proxy, port) = tcp_proxy(C99, &format!("127.0.0.1:{target}"), "5");
+    for _ in 0..3 {
+        echo_client(C99, port).succeeds(); // 20 connections at once
+    }
+    await_that("their threads are gone", || proxy.threads() == 1);
+    let fds = format!("/proc/{}/fd", proxy.child.id());
+    let sockets = fs::read_dir(fds).expect("it runs").filter(|fd| {
+        let target = fs::read_link(fd.as_ref().expect("it is listed").path());
+        target.is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    });
+    assert_eq!(sockets.count(), 1); // the listener
+    proxy.stops();
+    echo.stops();
+}
+
+#[test]
+fn tcp_proxy_hangs_up_where_the_target_refuses_and_goes_on() {
+    let (holder, target) = unused_port();
+    let (proxy, port) = tcp_proxy(C99, &format!("127.0.0.1:{target}"), "5");
+    Client::connect(port).is_hung_up_on();
+    Client::connect(port).is_hung_up_on();
+    let proxy = proxy.stops();
+    let why = format!("dial tcp 127.0.0.1:{target}: connect: connection refused\n");
+    assert_eq!(proxy.err, why.repeat(2));
+    destroy(holder);
+}
+
+#[test]
+fn tcp_proxy_lets_what_runs_finish_once_it_stops_and_takes_nothing_new() {
+    let mut through = Through::begin(C99, "60");
+    let at = through.client.peer_addr().expect("it stands");
+    through.proxy.signal(libc::SIGINT);
+    let stops = through.proxy.lines.recv_timeout(GUARD);
+    let stops = stops.expect("it says that it stops");
+    assert!(stops.contains("stops when its connections have ended"));
+    let refused = TcpStream::connect(at).expect_err("nobody listens");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+
+    let mut came = [0; 5];
+    through.client.write_all(b"still").expect("it reads");
+    through.target.read_exact(&mut came).expect("it comes");
+    assert_eq!(&came, b"still");
+    send_in_pieces(&through.target, b"the rest");
+    assert_eq!(receive_all(&through.client), b"the rest");
+    drop(through.client);
+    let proxy = through.proxy.succeeds();
+    assert_eq!(proxy.out, "tcp_proxy: all ended\n");
+    assert_eq!(proxy.err, "");
+}
+
+#[test]
+fn tcp_proxy_ends_what_runs_when_its_time_is_up() {
+    let through = Through::begin(C99, "1");
+    let begun = Instant::now();
+    let proxy = through.proxy.stops();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(proxy.out.ends_with("all ended\n"), "{}", proxy.out);
+    assert!(proxy.err.contains("i/o timeout"), "{}", proxy.err);
+    assert_eq!(receive_all(&through.client), b"");
+    assert_eq!(receive_all(&through.target), b"");
+}
+
+#[test]
+fn tcp_proxy_gives_up_a_dial_once_it_stops() {
+    let (full, at, waiting) = common::full_listener("tcp", "127.0.0.1:0");
+    let (proxy, port) = tcp_proxy(C99, &format!("127.0.0.1:{}", at.port()), "60");
+    let mut client = Client::connect(port);
+    await_that("it dials", || proxy.threads() == 2);
+    let proxy = proxy.stops();
+    assert!(
+        proxy.err.contains("operation was canceled"),
+        "{}",
+        proxy.err
+    );
+    client.is_hung_up_on();
+    waiting
+        .into_iter()
+        .chain([full])
+        .for_each(|fd| assert_eq!(destroy(fd), 0));
+}
+
+#[test]
+fn tcp_proxy_ends_with_0_on_sigterm() {
+    let (proxy, _) = tcp_proxy(C99, "127.0.0.1:1", "5");
+    proxy.signal(libc::SIGTERM);
+    proxy.succeeds();
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
@@ -1340,6 +1548,23 @@ fn valgrind_finds_no_fault_in_systemd() {
 #[test]
 fn valgrind_finds_no_fault_in_port_scan() {
     valgrind_finds_no_fault_in("port_scan", &[]);
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_tcp_proxy() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let (echo, target) = echo_server();
+    let mut proxy = under_valgrind(&program(C99, "tcp_proxy"));
+    let proxy = Running::start(proxy.arg(format!("127.0.0.1:{target}")));
+    let mut client = program(C99, "echo_client");
+    client.args([&proxy.port().to_string(), "5", "5", "2"]);
+    Running::start(&mut client).succeeds();
+    await_that("the connections' threads are gone", || proxy.threads() == 1);
+    // And eight eventfds that calls in two descriptors leave to the next ones.
+    assert_no_descriptors_leaked(&proxy.stops(), 1 + 8);
+    echo.stops();
 }
 
 #[test]
