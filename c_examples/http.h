@@ -23,6 +23,7 @@ struct client {
     const char *status;  /* of the answer */
     int head, keep_open; /* no body in it; another request may follow */
     char *path;          /* of what is fine, as it was asked for: not decoded */
+    const char *range;   /* the field of that name, or NULL */
     size_t have;         /* bytes in `in`: a request, and maybe more behind it */
     char in[LIMIT + 1];  /* with a NUL behind them */
 };
@@ -90,7 +91,7 @@ static inline const char *parse(struct client *c)
 {
     char *line = cut(c->in, "\r\n"), *path = cut(c->in, " ");
     char *version = cut(path, " "), *next, *value, *end;
-    int hosts = 0, keep = 0, modern;
+    int hosts = 0, keep = 0, ranges = 0, modern;
 
     if (version == NULL || strncmp(version, "HTTP/1.", 7) != 0
         || strspn(version + 7, "0123456789") != 1 || version[8] != '\0')
@@ -98,6 +99,7 @@ static inline const char *parse(struct client *c)
     modern = version[7] != '0';
     c->head = strcmp(c->in, "HEAD") == 0;
     c->keep_open = 1;
+    c->range = NULL;
     for (; line != NULL; line = next) {
         next = cut(line, "\r\n");
         value = cut(line, ":");
@@ -114,8 +116,15 @@ static inline const char *parse(struct client *c)
         } else if (strcasecmp(line, "Transfer-Encoding") == 0
                    || (strcasecmp(line, "Content-Length") == 0 && strcmp(value, "0") != 0)) {
             c->keep_open = 0; /* a body, which is not read */
+        } else if (strcasecmp(line, "Range") == 0) {
+            c->range = value;
+            ranges++;
+        } else if (strcasecmp(line, "If-Range") == 0) {
+            ranges = 2; /* of what we never said: the whole is wanted */
         }
     }
+    if (ranges != 1)
+        c->range = NULL;
     c->keep_open &= modern || keep;
     if (hosts > 1 || hosts < modern)
         return bad;

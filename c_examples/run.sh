@@ -97,6 +97,18 @@ else
 fi
 end
 
+say "Files over HTTP, whole and in part"
+mkdir "$tmp/www"
+echo 'Hello, file!' >"$tmp/www/hello.txt"
+begin static_http "$tmp/www"
+if has curl; then
+    ask -i "http://127.0.0.1:$port/hello.txt"
+    part=$(ask -r 7-10 "http://127.0.0.1:$port/hello.txt")
+    echo "Bytes 7 to 10 of it: $part"
+    [ "$part" = file ]
+fi
+end
+
 say "Evict: blocked calls whose descriptor is destroyed"
 timeout 30 evict
 

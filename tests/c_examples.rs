@@ -9,10 +9,12 @@ mod common;
 use common::{GUARD, await_that, destroy, shared_library, spawn};
 use libc::c_int;
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 13] = [
     "echo_server",
     "echo_client",
     "http_hello",
@@ -35,6 +37,7 @@ const EXAMPLES: [&str; 12] = [
     "dial",
     "port_scan",
     "tcp_proxy",
+    "static_http",
 ];
 
 /// A compiler, and the language that it is asked for.
@@ -1325,9 +1328,9 @@ impl Through {
 /// Sends bytes in pieces of all sizes, and that there are no more.
 fn send_in_pieces(mut stream: &TcpStream, bytes: &[u8]) {
     let mut rest = bytes;
-    let mut sizes = noise(2, bytes.len()).into_iter();
+    let mut sizes = noise(2, 1000).into_iter().cycle();
     while !rest.is_empty() {
-        let size = 1 + 3 * usize::from(sizes.next().expect("one a byte")).pow(2);
+        let size = 1 + 3 * usize::from(sizes.next().expect("it goes on")).pow(2);
         let (piece, behind) = rest.split_at(size.min(rest.len()));
         stream.write_all(piece).expect("it reads");
         rest = behind;
@@ -1344,7 +1347,7 @@ fn receive_all(mut stream: &TcpStream) -> Vec<u8> {
 
 fn tcp_proxy_takes_every_byte_both_ways_at_once(compiler: Compiler) {
     let through = Through::begin(compiler, "5");
-    let (there, back) = (noise(3, 16_000_000), noise(4, 11_000_000));
+    let (there, back) = (noise(3, 6_000_000), noise(4, 4_000_000));
     thread::scope(|scope| {
         scope.spawn(|| send_in_pieces(&through.client, &there));
         scope.spawn(|| send_in_pieces(&through.target, &back));
@@ -1487,6 +1490,420 @@ fn tcp_proxy_ends_with_0_on_sigterm() {
     proxy.succeeds();
 }
 
+// The server of files.
+
+const TEN: &str = "0123456789";
+
+/// A folder of files, for one test, beside something that is not in it.
+fn site(test: &str) -> PathBuf {
+    let folder = build().join(format!("site-{test}"));
+    let _ = fs::remove_dir_all(&folder);
+    let www = folder.join("www");
+    fs::create_dir_all(www.join("sub/empty")).expect("the folder is ours");
+    fs::write(folder.join("secret"), "secret").expect("it is ours");
+    for (name, text) in [
+        ("ten.txt", TEN),
+        ("index.html", "<p>the root</p>"),
+        ("sub/index.html", "<p>sub</p>"),
+        ("sub/two words.css", "p {}"),
+        ("ünï.json", "[]"),
+        ("..data", "two dots lead nowhere"),
+        ("a%20b", "not decoded twice"),
+        ("nothing.png", ""),
+        ("no_type", "bytes"),
+    ] {
+        fs::write(www.join(name), text).expect("it is ours");
+    }
+    www
+}
+
+/// A server of a folder, and its port.
+fn static_http(www: &Path) -> (Running, u16) {
+    let mut server = program(C99, "static_http");
+    let server = Running::start(server.arg(www).args(["0", "4"]));
+    let port = server.port();
+    (server, port)
+}
+
+/// A request for a path, with further fields.
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")
+}
+
+/// A request for a part of the ten bytes.
+fn get_range(range: &str) -> String {
+    get("/ten.txt", &format!("Range: {range}\r\n"))
+}
+
+fn static_http_sends_files_with_their_length_and_type(compiler: Compiler) {
+    let www = site(&format!("types-{}", compiler.name));
+    let server = Running::start(program(compiler, "static_http").arg(&www));
+    let mut client = Client::connect(server.port());
+    for (path, body, kind) in [
+        ("/ten.txt", TEN, "text/plain; charset=utf-8"),
+        ("/", "<p>the root</p>", "text/html; charset=utf-8"),
+        ("/sub/", "<p>sub</p>", "text/html; charset=utf-8"),
+        ("/sub/two%20words.css", "p {}", "text/css"),
+        ("/%C3%BCn%c3%af.json", "[]", "application/json"),
+        ("/nothing.png", "", "image/png"),
+        ("/no_type", "bytes", "application/octet-stream"),
+        ("/a%2520b", "not decoded twice", "application/octet-stream"),
+        (
+            "/..data",
+            "two dots lead nowhere",
+            "application/octet-stream",
+        ),
+        (
+            "/sub%2findex.html?q=1",
+            "<p>sub</p>",
+            "text/html; charset=utf-8",
+        ),
+        ("http://localhost/ten.txt", TEN, "text/plain; charset=utf-8"),
+        (
+            "http://localhost",
+            "<p>the root</p>",
+            "text/html; charset=utf-8",
+        ),
+    ] {
+        let answer = client.ask(&get(path, ""));
+        assert_eq!(answer.status, OK, "{path}");
+        assert_eq!(answer.body, body, "{path}");
+        let kind = format!("Content-Type: {kind}\n");
+        assert!(answer.fields.contains(&kind), "{path}: {}", answer.fields);
+        assert!(answer.fields.contains("Accept-Ranges: bytes\n"));
+        assert!(answer.fields.contains("Connection: keep-alive\n"));
+    }
+    server.stops();
+}
+
+#[test]
+fn static_http_sends_files_with_their_length_and_type_as_c99() {
+    static_http_sends_files_with_their_length_and_type(C99);
+}
+
+#[test]
+fn static_http_sends_files_with_their_length_and_type_as_cpp11() {
+    static_http_sends_files_with_their_length_and_type(CPP11);
+}
+
+#[test]
+fn static_http_sends_the_part_that_is_asked_for() {
+    let (server, port) = static_http(&site("parts"));
+    let mut client = Client::connect(port);
+    for (range, part, told) in [
+        ("bytes=0-0", "0", "0-0"),
+        ("bytes=2-4", "234", "2-4"),
+        ("bytes=7-", "789", "7-9"),
+        ("bytes=-3", "789", "7-9"),
+        ("bytes=0-", TEN, "0-9"),
+        ("bytes=9-9", "9", "9-9"),
+        ("bytes=5-1000", "56789", "5-9"),
+        ("bytes=-1000", TEN, "0-9"),
+        ("bytes=1-99999999999999999999999", "123456789", "1-9"),
+        ("bytes=-99999999999999999999999", TEN, "0-9"),
+        ("Bytes=2-4 \t", "234", "2-4"),
+    ] {
+        let answer = client.ask(&get_range(range));
+        assert_eq!(answer.status, "HTTP/1.1 206 Partial Content", "{range}");
+        assert_eq!(answer.body, part, "{range}");
+        let told = format!("Content-Range: bytes {told}/10\n");
+        assert!(answer.fields.contains(&told), "{range}: {}", answer.fields);
+    }
+    server.stops();
+}
+
+#[test]
+fn static_http_says_416_where_the_file_has_no_such_part() {
+    let (server, port) = static_http(&site("no-parts"));
+    let mut client = Client::connect(port);
+    for range in [
+        "bytes=10-",
+        "bytes=10-20",
+        "bytes=-0",
+        "bytes=99999999999999999999-",
+    ] {
+        let answer = client.ask(&get_range(range));
+        assert_eq!(
+            answer.status, "HTTP/1.1 416 Range Not Satisfiable",
+            "{range}"
+        );
+        let told = "Content-Range: bytes */10\n";
+        assert!(answer.fields.contains(told), "{range}: {}", answer.fields);
+    }
+    assert_eq!(client.ask(&get_range("bytes=9-")).body, "9"); // it goes on
+    server.stops();
+}
+
+#[test]
+fn static_http_sends_the_whole_where_a_range_is_none_that_it_knows() {
+    let (server, port) = static_http(&site("odd-parts"));
+    let mut client = Client::connect(port);
+    let if_range = "Range: bytes=2-4\r\nIf-Range: \"tag\"\r\n";
+    let twice = "Range: bytes=2-4\r\nRange: bytes=2-4\r\n";
+    let odd = [
+        "bytes=",
+        "bytes=-",
+        "bytes=4",
+        "bytes=4-2",
+        "bytes=a-b",
+        "bytes=1-2x",
+        "bytes=--3",
+        "bytes=0-1,3-4",
+        "bytes =0-1",
+        "bytes=+1-2",
+        "bytes=0x1-2",
+        "lines=0-1",
+        "",
+    ];
+    let requests = odd.into_iter().map(get_range);
+    let more = [get("/ten.txt", if_range), get("/ten.txt", twice)];
+    for request in requests.chain(more) {
+        let answer = client.ask(&request);
+        assert_eq!(answer.status, OK, "{request}");
+        assert_eq!(answer.body, TEN, "{request}");
+        assert!(!answer.fields.contains("Content-Range"), "{request}");
+    }
+    let empty = client.ask(&get("/nothing.png", "Range: bytes=0-\r\n"));
+    assert_eq!(empty.status, OK); // as Go: no part of nothing can be told
+    server.stops();
+}
+
+#[test]
+fn static_http_answers_head_as_get_without_a_range() {
+    let (server, port) = static_http(&site("head"));
+    let mut client = Client::connect(port);
+    client.send(&get_range("bytes=2-4").replace("GET", "HEAD"));
+    let answer = client.answer_to_head();
+    assert_eq!(answer.status, OK);
+    assert!(answer.fields.contains("Content-Length: 10\n"));
+    client.send(&get("/none", "").replace("GET", "HEAD"));
+    assert_eq!(client.answer_to_head().status, "HTTP/1.1 404 Not Found");
+    assert_eq!(client.ask(&get("/ten.txt", "")).body, TEN); // no body before it
+    server.stops();
+}
+
+#[test]
+fn static_http_answers_pipelined_requests_in_their_order() {
+    let (server, port) = static_http(&site("pipelined"));
+    let mut client = Client::connect(port);
+    let last = get("/ten.txt", "Connection: close\r\n");
+    let ranges: Vec<String> = (0..10).map(|i| format!("bytes={i}-{i}")).collect();
+    let requests: String = ranges.iter().map(|range| get_range(range)).collect();
+    client.send(&(requests + &get("/none", "") + &last));
+    for digit in TEN.chars() {
+        assert_eq!(client.answer().body, digit.to_string());
+    }
+    assert_eq!(client.answer().status, "HTTP/1.1 404 Not Found");
+    assert_eq!(client.answer().body, TEN);
+    client.is_hung_up_on();
+    server.stops();
+}
+
+#[test]
+fn static_http_does_not_leave_its_folder() {
+    let www = site("traversal");
+    let (server, port) = static_http(&www);
+    let absolute = www.with_file_name("secret");
+    let absolute = absolute.to_str().expect("it is text");
+    for path in [
+        "/../secret",
+        "/..",
+        "/../",
+        "/sub/../../secret",
+        "/sub/..",
+        "/%2e%2e/secret",
+        "/.%2E/secret",
+        "/..%2fsecret",
+        "/sub/%2e%2e%2f..%2Fsecret",
+        "/./../secret",
+        "../secret",
+        "http://localhost/../secret",
+        "http://localhost../secret",
+        absolute,
+        &format!("/{absolute}"),
+        &format!("/%2F{absolute}"),
+        &format!("/sub/%2F..//..{absolute}"),
+    ] {
+        let answer = Client::connect(port).ask(&get(path, ""));
+        let refused = ["HTTP/1.1 400 Bad Request", "HTTP/1.1 404 Not Found"];
+        assert!(refused.contains(&answer.status.as_str()), "{path}");
+        assert!(!answer.body.contains("secret"), "{path}");
+    }
+    server.stops();
+}
+
+#[test]
+fn static_http_says_404_to_what_is_no_file() {
+    let www = site("no-files");
+    let fifo = CString::new(www.join("fifo").as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: the path ends with a NUL.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+    let (server, port) = static_http(&www);
+    let mut client = Client::connect(port);
+    for path in ["/none", "/fifo", "/sub", "/sub/empty/", "/ten.txt/", "/%FF"] {
+        let answer = client.ask(&get(path, ""));
+        assert_eq!(answer.status, "HTTP/1.1 404 Not Found", "{path}");
+    }
+    let long = client.ask(&get(&format!("/{}", "n".repeat(5000)), ""));
+    assert_eq!(long.status, "HTTP/1.1 404 Not Found");
+    server.stops();
+}
+
+#[test]
+fn static_http_says_400_to_a_path_that_is_none() {
+    let (server, port) = static_http(&site("no-paths"));
+    for path in [
+        "/%",
+        "/%4",
+        "/%zz",
+        "/%00",
+        "/ten.txt%00.png",
+        "*",
+        "ten.txt",
+    ] {
+        let mut client = Client::connect(port);
+        let answer = client.ask(&get(path, ""));
+        assert_eq!(answer.status, "HTTP/1.1 400 Bad Request", "{path}");
+        client.is_hung_up_on();
+    }
+    server.stops();
+}
+
+#[test]
+fn static_http_sends_the_end_of_a_file_of_5_gib() {
+    let www = site("large");
+    let mut large = fs::File::create(www.join("large")).expect("it is ours");
+    large.seek(SeekFrom::Start(5 << 30)).expect("it is a file");
+    large
+        .write_all(b"the end")
+        .expect("it has a hole before it");
+    let (server, port) = static_http(&www);
+    let mut client = Client::connect(port);
+    for range in ["bytes=5368709120-", "bytes=-7"] {
+        let answer = client.ask(&get("/large", &format!("Range: {range}\r\n")));
+        assert_eq!(answer.body, "the end");
+        let told = "Content-Range: bytes 5368709120-5368709126/5368709127\n";
+        assert!(answer.fields.contains(told), "{}", answer.fields);
+    }
+    client.send(&get("/large", "").replace("GET", "HEAD"));
+    let fields = client.answer_to_head().fields;
+    assert!(fields.contains("Content-Length: 5368709127\n"), "{fields}");
+    server.stops();
+    fs::remove_file(www.join("large")).expect("it is ours");
+}
+
+/// A file that does not fit into a connection's buffers.
+fn big_file(www: &Path) -> Vec<u8> {
+    let bytes = noise(5, 20_000_000);
+    fs::write(www.join("big"), &bytes).expect("it is ours");
+    bytes
+}
+
+#[test]
+fn static_http_finishes_the_answer_under_way_when_it_stops() {
+    let www = site("stop");
+    let bytes = big_file(&www);
+    let (server, port) = static_http(&www);
+    let mut client = Client::connect(port);
+    client.send(&get("/big", ""));
+    assert_eq!(client.answer_to_head().status, OK);
+    server.signal(libc::SIGINT);
+    await_that("those who accept are gone", || server.threads() == 2);
+    let mut came = Vec::new();
+    client.0.read_to_end(&mut came).expect("it ends in order");
+    assert!(came == bytes, "{} bytes", came.len());
+    drop(client);
+    let server = server.succeeds();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+}
+
+#[test]
+fn static_http_hangs_up_where_a_file_has_become_shorter() {
+    let www = site("shorter");
+    let bytes = big_file(&www);
+    let (server, port) = static_http(&www);
+    let mut client = Client::connect(port);
+    client.send(&(get("/big", "") + &get("/ten.txt", "")));
+    assert_eq!(client.answer_to_head().status, OK);
+    fs::write(www.join("big"), "").expect("it is ours");
+    let mut came = Vec::new();
+    client.0.read_to_end(&mut came).expect("it ends in order");
+    assert!(came.len() < bytes.len());
+    assert!(bytes.starts_with(&came)); // nothing of the next answer
+    server.stops();
+}
+
+#[test]
+fn static_http_keeps_no_file_open() {
+    let (server, port) = static_http(&site("descriptors"));
+    let mut client = Client::connect(port);
+    let fds = format!("/proc/{}/fd", server.child.id());
+    let files = || {
+        let fds = fs::read_dir(&fds).expect("it runs");
+        let targets = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        targets.filter(|target| target.is_file()).count()
+    };
+    let before = files();
+    for range in ["bytes=1-2", "bytes=20-", "bytes=x"] {
+        client.ask(&get_range(range));
+        client.ask(&get("/sub", ""));
+    }
+    client.ask(&get("/none", "")); // what was before it is closed by now
+    assert_eq!(files(), before);
+    server.stops();
+}
+
+#[test]
+fn static_http_says_why_it_cannot_start() {
+    let mut server = program(C99, "static_http");
+    fails(server.arg("/nowhere"), "static_http: no such folder");
+}
+
+/// What curl has fetched.
+fn curl(arguments: &[&str]) -> Vec<u8> {
+    let mut curl = command("curl");
+    curl.args(["-q", "-sS", "--noproxy", "*", "--fail"])
+        .args(arguments);
+    let curl = spawn(move || curl.output().expect("it runs")).join();
+    let errors = String::from_utf8_lossy(&curl.stderr);
+    assert!(curl.status.success(), "{errors}");
+    curl.stdout
+}
+
+#[test]
+fn curl_fetches_files_from_static_http_whole_in_parts_and_on_from_where_it_was() {
+    if is_missing("curl") {
+        return;
+    }
+    let www = site("curl");
+    let bytes = big_file(&www);
+    let (server, port) = static_http(&www);
+    let url = format!("http://127.0.0.1:{port}/big");
+    assert!(curl(&[&url]) == bytes);
+    assert!(curl(&["-r", "1000000-3999999", &url]) == bytes[1_000_000..4_000_000]);
+    assert!(curl(&["-r", "-12345", &url]) == bytes[bytes.len() - 12_345..]);
+    let part = www.with_file_name("part");
+    fs::write(&part, &bytes[..7_654_321]).expect("it is ours");
+    curl(&["-C", "-", "-o", part.to_str().expect("it is text"), &url]);
+    assert!(fs::read(part).expect("it is there") == bytes);
+    server.stops();
+}
+
+#[test]
+fn wrk_gets_no_errors_from_static_http() {
+    if is_missing("wrk") {
+        return;
+    }
+    let (server, port) = static_http(&site("wrk"));
+    let url = format!("http://127.0.0.1:{port}/ten.txt");
+    let mut wrk = command("wrk");
+    let wrk = Running::start(wrk.args(["-t1", "-c4", "-d1s", &url])).succeeds();
+    assert!(wrk.out.contains("Requests/sec"), "{}", wrk.out);
+    assert!(!wrk.out.contains("errors"), "{}", wrk.out);
+    assert!(!wrk.out.contains("Non-2xx"), "{}", wrk.out);
+    server.stops();
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
@@ -1565,6 +1982,25 @@ fn valgrind_finds_no_fault_in_tcp_proxy() {
     // And eight eventfds that calls in two descriptors leave to the next ones.
     assert_no_descriptors_leaked(&proxy.stops(), 1 + 8);
     echo.stops();
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_static_http() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let mut server = under_valgrind(&program(C99, "static_http"));
+    let server = Running::start(server.arg(site("valgrind")).args(["0", "2"]));
+    let mut client = Client::connect(server.port());
+    for range in ["bytes=2-4", "bytes=20-", "bytes=x"] {
+        client.ask(&get_range(range));
+    }
+    for path in ["/none", "/sub", "/a%2520b", "/%zz"] {
+        client.ask(&get(path, ""));
+    }
+    client.is_hung_up_on(); // after a bad request
+    drop(client);
+    assert_no_descriptors_leaked(&server.stops(), 1);
 }
 
 #[test]
