@@ -2,8 +2,8 @@
 """python_echo: the echo server and client from Python, by ctypes alone.
 
 Shows what a binding needs: argtypes and restype for each function, an errcheck
-that makes exceptions of codes, and netfd_set_interruptible(), by which Ctrl-C
-ends a call that waits.
+that makes exceptions of codes, a Structure that tells its size, and
+netfd_set_interruptible(), by which Ctrl-C ends a call that waits.
 
     python_echo.py server [PORT]
     python_echo.py client PORT [CONNECTIONS [ROUNDS]]
@@ -22,15 +22,20 @@ import threading
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_ssize_t, c_uint32, c_void_p
 
 NETFD_EDEADLINE, NETFD_ECANCELED = -10001, -10003
-AF_INET, SOCK_STREAM = 2, 1
 SECOND = 1_000_000_000
+
+
+class DialConfig(ctypes.Structure):
+    """struct netfd_dial_config, as far as it is used: `size` says how far."""
+
+    _fields_ = [("size", c_size_t), ("deadline", c_int64), ("cancel", c_void_p)]
+
 
 FUNCTIONS = {  # name: result, arguments; a token is a void pointer to us
     "netfd_error_text": (c_int, c_char_p, c_size_t),
-    "netfd_sys_socket": (c_int, c_int, c_int, c_int),
-    "netfd_listen_stream": (c_int, c_int, c_void_p, c_uint32, c_int),
+    "netfd_listen": (c_int, c_char_p, c_char_p, c_void_p),
     "netfd_accept": (c_int, c_int, c_void_p, POINTER(c_uint32)),
-    "netfd_connect": (c_int, c_int, c_void_p, c_uint32, c_void_p, c_uint32, c_int64, c_void_p),
+    "netfd_dial": (c_int, c_char_p, c_char_p, POINTER(DialConfig)),
     "netfd_read": (c_ssize_t, c_int, c_void_p, c_size_t),
     "netfd_write": (c_ssize_t, c_int, c_void_p, c_size_t),
     "netfd_shutdown": (c_int, c_int, c_int),
@@ -44,7 +49,6 @@ FUNCTIONS = {  # name: result, arguments; a token is a void pointer to us
     "netfd_set_cancel": (c_int, c_int, c_void_p),
     "netfd_local_addr": (c_int, c_int, c_void_p, POINTER(c_uint32)),
     "netfd_addr_format": (c_int, c_void_p, c_uint32, c_char_p, c_size_t),
-    "netfd_addr_parse": (c_int, c_char_p, c_char_p, c_void_p, POINTER(c_uint32)),
 }
 
 
@@ -74,10 +78,18 @@ def load(path):
     return library
 
 
-def address(port):
+def dial(port):
+    how = DialConfig(deadline=lib.netfd_after(10 * SECOND))
+    how.size = ctypes.sizeof(how)
+    return lib.netfd_dial(b"tcp", b"127.0.0.1:%d" % port, how)
+
+
+def where(listener):
     at, size = ctypes.create_string_buffer(128), c_uint32(128)
-    lib.netfd_addr_parse(b"tcp", b"127.0.0.1:%d" % port, at, size)
-    return at, size
+    lib.netfd_local_addr(listener, at, size)
+    text = ctypes.create_string_buffer(128)
+    lib.netfd_addr_format(at, size, text, len(text))
+    return text.value.decode()
 
 
 def serve(fd, stop):
@@ -101,16 +113,11 @@ def server(port):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # KeyboardInterrupt
     stop = lib.netfd_cancel_new()
-    at, size = address(port)
-    listener = lib.netfd_sys_socket(AF_INET, SOCK_STREAM, 0)
-    lib.netfd_listen_stream(listener, at, size, 0)
-    lib.netfd_local_addr(listener, at, size)
-    text = ctypes.create_string_buffer(128)
-    lib.netfd_addr_format(at, size, text, len(text))
+    listener = lib.netfd_listen(b"tcp", b"127.0.0.1:%d" % port, None)
     threads = []
     try:
         lib.netfd_set_interruptible(1)  # this thread's calls: -EINTR on Ctrl-C
-        print("python_echo: listening on", text.value.decode(), flush=True)
+        print("python_echo: listening on", where(listener), flush=True)
         while True:
             # A signal just before the wait does not end it: look now and then.
             lib.netfd_set_deadline(listener, lib.netfd_after(SECOND))
@@ -140,11 +147,8 @@ def require(is_so, or_else):
 
 
 def client(port, connections, rounds):
-    at, size = address(port)
     buf = ctypes.create_string_buffer(64)
-    fds = [lib.netfd_sys_socket(AF_INET, SOCK_STREAM, 0) for _ in range(connections)]
-    for fd in fds:
-        lib.netfd_connect(fd, None, 0, at, size, lib.netfd_after(10 * SECOND), None)
+    fds = [dial(port) for _ in range(connections)]
     for _ in range(rounds):
         messages = [random.randbytes(len(buf)) for _ in fds]
         for fd, message in zip(fds, messages):
