@@ -98,16 +98,29 @@ fn is_missing(tool: &str) -> bool {
     missing
 }
 
-/// The compiler's command for an example, as strict as it goes.
-fn compile(compiler: Compiler, example: &str) -> Command {
+/// The compiler's command for a source, as strict as it goes.
+fn compile(compiler: Compiler, source: &Path) -> Command {
     let mut command = command(compiler.name);
     command
         .args(compiler.language)
         .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2", "-g"])
         .args(["-pthread", "-I"])
         .arg(folder().join("../include"))
-        .arg(folder().join(example).with_extension("c"));
+        .arg(source);
     command
+}
+
+/// The same for a program.
+fn link(compiler: Compiler, source: &Path, program: &Path) -> Command {
+    let rpath = format!("-Wl,-rpath,{}", library().display());
+    let mut command = compile(compiler, source);
+    command.args(["-x", "none", "-lnetfd", &rpath, "-L"]);
+    command.arg(library()).arg("-o").arg(program);
+    command
+}
+
+fn source(example: &str) -> PathBuf {
+    folder().join(example).with_extension("c")
 }
 
 /// An example's program, which each test run compiles once.
@@ -117,11 +130,7 @@ fn program(compiler: Compiler, example: &'static str) -> Command {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let program = built.entry((compiler, example)).or_insert_with(|| {
         let program = build().join(format!("{example}-{}", compiler.name));
-        let rpath = format!("-Wl,-rpath,{}", library().display());
-        let mut command = compile(compiler, example);
-        command.args(["-x", "none", "-lnetfd", &rpath, "-L"]);
-        command.arg(library()).arg("-o").arg(&program);
-        Running::start(&mut command).succeeds();
+        Running::start(&mut link(compiler, &source(example), &program)).succeeds();
         program
     });
     command(&*program)
@@ -402,7 +411,7 @@ fn takes_every_example(compiler: Compiler) {
     }
     for example in EXAMPLES {
         let object = build().join(format!("{example}-{}.o", compiler.name));
-        let mut command = compile(compiler, example);
+        let mut command = compile(compiler, &source(example));
         Running::start(command.arg("-c").arg("-o").arg(object)).succeeds();
     }
 }
@@ -446,11 +455,55 @@ fn every_example_is_tested_and_in_the_makefile() {
 #[test]
 fn every_example_includes_the_library_s_header_first() {
     for example in EXAMPLES {
-        let source = folder().join(example).with_extension("c");
-        let source = fs::read_to_string(source).expect("it is there");
+        let source = fs::read_to_string(source(example)).expect("it is there");
         let first = source.lines().find(|line| line.starts_with("#include"));
         assert_eq!(first, Some("#include \"netfd.h\""), "{example}");
     }
+}
+
+/// The server in the README, which listens on `port` instead of its own.
+fn readme_server(compiler: Compiler, port: u16) -> Command {
+    let readme = include_str!("../README.md");
+    let (_, server) = readme.split_once("## A server").expect("it has one");
+    let (_, server) = server.split_once("```c\n").expect("it is in C");
+    let (server, _) = server.split_once("```").expect("it ends");
+    let server = server.replace("localhost:7777", &format!("127.0.0.1:{port}"));
+    let source = build().join(format!("readme-{}.c", compiler.name));
+    fs::write(&source, server).expect("the folder is ours");
+    let program = source.with_extension("");
+    Running::start(&mut link(compiler, &source, &program)).succeeds();
+    command(program)
+}
+
+fn the_server_in_the_readme_serves(compiler: Compiler) {
+    if is_missing(compiler.name) {
+        return;
+    }
+    let (holder, port) = unused_port();
+    let server = Running::start(&mut readme_server(compiler, port));
+    await_that("it listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(port)).collect();
+    clients.iter_mut().for_each(|client| client.echoes("hello"));
+    drop(server);
+    destroy(holder);
+}
+
+#[test]
+fn the_server_in_the_readme_serves_as_c99() {
+    the_server_in_the_readme_serves(C99);
+}
+
+#[test]
+fn the_server_in_the_readme_serves_as_cpp11() {
+    the_server_in_the_readme_serves(CPP11);
+}
+
+#[test]
+fn the_server_in_the_readme_serves_by_clang() {
+    the_server_in_the_readme_serves(CLANG_C99);
+    the_server_in_the_readme_serves(CLANG_CPP11);
 }
 
 // The echo server and its client.
