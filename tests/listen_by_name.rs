@@ -247,6 +247,23 @@ fn without_ipv6_a_packet_socket_is_one_of_ipv4() {
     });
 }
 
+#[test]
+fn where_ipv6_is_switched_off_the_wildcard_takes_ipv4() {
+    let test = "where_ipv6_is_switched_off_the_wildcard_takes_ipv4";
+    let script = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    if !by_itself_in_a_network(test, script) {
+        return;
+    }
+    for address in EVERYWHERE {
+        let fd = listening("tcp", address);
+        assert!(takes(fd, "127.0.0.1"), "{address:?}");
+        assert!(!takes(fd, "::1"), "{address:?}");
+        assert_eq!(destroy(fd), 0);
+    }
+    let code = listen("tcp", "[::1]:0", None);
+    assert_eq!(code, -libc::EADDRNOTAVAIL);
+}
+
 // Names.
 
 /// Runs a test by itself where names are looked up in `hosts` and nowhere else.
@@ -1008,12 +1025,18 @@ fn where_the_kernel_refuses_multipath_tcp_it_is_plain_tcp() {
     });
 }
 
+/// Runs a test by itself in a network of its own, which `script` sets up.
+fn by_itself_in_a_network(test: &str, script: &str) -> bool {
+    let script = format!("ip link set lo up && {script} && exec \"$0\" \"$@\"");
+    let words = ["unshare", "-n", "sh", "-c", &script];
+    works(&words, "no network namespace of one's own here") && by_itself_under(test, &words)
+}
+
 #[test]
 fn the_sysctl_that_forbids_multipath_tcp_leaves_plain_tcp() {
     let test = "the_sysctl_that_forbids_multipath_tcp_leaves_plain_tcp";
-    let script = "ip link set lo up && echo 0 >/proc/sys/net/mptcp/enabled && exec \"$0\" \"$@\"";
-    let words = ["unshare", "-n", "sh", "-c", script];
-    if !works(&words, "no network namespace of one's own here") || !by_itself_under(test, &words) {
+    let script = "echo 0 >/proc/sys/net/mptcp/enabled";
+    if !by_itself_in_a_network(test, script) {
         return;
     }
     let mut config = listen_config();
@@ -1293,6 +1316,26 @@ fn what_a_control_function_destroys_beside_its_own_ends_at_once() {
     });
     assert!(fd >= 0, "{}", error_text());
     assert_eq!(destroy(fd), 0);
+}
+
+#[test]
+fn a_number_that_control_gives_away_and_gets_again_is_another_descriptor() {
+    let test = "a_number_that_control_gives_away_and_gets_again_is_another_descriptor";
+    if !by_itself(test) {
+        return;
+    }
+    let before = open_fds();
+    let (result, calls) = controlled("tcp", "127.0.0.1:0", &listen_config(), |fd| {
+        assert_eq!(detach(fd), fd);
+        plain_close(fd);
+        assert_eq!(socket(AF_INET, libc::SOCK_STREAM), fd);
+        assert_eq!(destroy(fd), 0);
+        assert!(!is_open(fd), "nobody is inside that one");
+        0
+    });
+    assert_eq!(result, NETFD_ECLOSED);
+    assert_eq!(destroy(calls[0].0), NETFD_ECLOSED);
+    assert_eq!(open_fds(), before);
 }
 
 #[test]

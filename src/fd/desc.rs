@@ -232,7 +232,7 @@ impl Call {
     /// else sees to its end already.
     pub fn destroy_when_left(self) {
         if self.is_open() {
-            let _ = self.entry.close_later(State::Destroying);
+            let _ = self.entry.close_later(self.fd, State::Destroying);
         }
     }
 

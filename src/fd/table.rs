@@ -300,13 +300,15 @@ impl Entry {
     }
 
     /// As `close`, for a caller who is inside himself and must not wait: the end
-    /// comes when he leaves.
-    pub fn close_later(&self, end: State) -> Result<()> {
+    /// comes when he leaves. Or at once, where he is not: he may have given the
+    /// number away, and have got it again.
+    pub fn close_later(&self, fd: Fd, end: State) -> Result<()> {
         let epoch = process::epoch();
         let tag = self.mutex.close(epoch, end)?;
-        // Not the last one out, for its caller is inside.
-        self.mutex.leave(epoch, tag, Hold::NONE);
-        Ok(())
+        match self.mutex.leave(epoch, tag, Hold::NONE) {
+            Some(state) => self.end(fd, tag, state),
+            None => Ok(()),
+        }
     }
 
     /// The last one out ends what the state says. The slot is free before

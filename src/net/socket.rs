@@ -73,7 +73,7 @@ fn end(fd: Fd, end: State) -> Result<()> {
     // In its own control function the caller would wait for himself, as he
     // does in Go: the call around it sees to the rest.
     if control::is_inside(fd) {
-        entry.close_later(end)
+        entry.close_later(fd, end)
     } else {
         entry.close(fd, end)
     }
