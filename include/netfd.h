@@ -570,8 +570,9 @@ int netfd_accept(int fd,
  * one system call. A unix socket's file is removed by netfd_destroy(), before
  * close(2), in the process that made it and if it is still the same file
  * (device and inode; the check and the removal are not one step; a relative
- * path is looked up where the process is then). A file that is there already,
- * a stale socket's too, is -EADDRINUSE and never removed.
+ * path is looked up where the process is then). So there is no file without a
+ * listener, though who had just found it may still be refused. A file that is
+ * there already, a stale socket's too, is -EADDRINUSE and never removed.
  *
  * @param network  "tcp", "tcp4", "tcp6", "unix" or "unixpacket"
  * @param address  "host:port", ":port", a service's name for the port, 0 for
@@ -631,8 +632,10 @@ int netfd_listen_packet(const char *network,
  *
  * They are attached: non-blocking, close-on-exec, the caller's until
  * netfd_destroy(). TCP sockets get TCP_NODELAY and keepalive. What an earlier
- * call took stays as it is. What is no socket is passed over. The environment
- * (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) is left alone.
+ * call took stays as it is. What is no socket, or is just being destroyed, is
+ * passed over; a number that was closed and given to another socket meanwhile
+ * cannot be told from what was passed. The environment (LISTEN_PID,
+ * LISTEN_FDS, LISTEN_FDNAMES) is left alone.
  *
  * @param name  which of them, by FileDescriptorName=; NULL: all
  * @param fds   where to store them, in order; NULL where `cap` is 0
@@ -711,13 +714,14 @@ int netfd_connect(int fd,
  * @param cfg      how, or NULL
  * @return the descriptor, the caller's until netfd_destroy(), or
  *   -EFAULT, -EINVAL `cfg` says what cannot be or is longer than 4096 bytes,
- *   or a unix path is too long, NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
- *   service, or none of the local address's family,
- *   NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
+ *   or a unix path is too long, NETFD_ENETWORK unknown network,
+ *   NETFD_EADDRESS bad address, unknown service, or none of the local
+ *   address's family, NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
  *   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
  *   -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no thread to
- *   look up with, -ENOMEM, or what socket(2), bind(2) or connect(2) said for
- *   the first address, negated: netfd_error_text() tells of each
+ *   look up with, -ENOMEM, what `control` returned, or what socket(2),
+ *   bind(2) or connect(2) said for the first address, negated:
+ *   netfd_error_text() tells of each
  *
  * Any thread; parks until it is decided. A lookup runs on a helper thread,
  * which a caller whose time is up leaves behind; at most 500 run at once, and

@@ -132,13 +132,14 @@ pub struct DialConfig {
 /// @param cfg      how, or NULL
 /// @return the descriptor, the caller's until netfd_destroy(), or
 ///   -EFAULT, -EINVAL `cfg` says what cannot be or is longer than 4096 bytes,
-///   or a unix path is too long, NETFD_ENETWORK unknown network, NETFD_EADDRESS bad address, unknown
-///   service, or none of the local address's family,
-///   NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
+///   or a unix path is too long, NETFD_ENETWORK unknown network,
+///   NETFD_EADDRESS bad address, unknown service, or none of the local
+///   address's family, NETFD_ENOHOST no such host, NETFD_EDNS no lookup,
 ///   NETFD_EDEADLINE, NETFD_ECANCELED, NETFD_ECLOSED destroyed meanwhile,
 ///   -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no thread to
-///   look up with, -ENOMEM, or what socket(2), bind(2) or connect(2) said for
-///   the first address, negated: netfd_error_text() tells of each
+///   look up with, -ENOMEM, what `control` returned, or what socket(2),
+///   bind(2) or connect(2) said for the first address, negated:
+///   netfd_error_text() tells of each
 ///
 /// Any thread; parks until it is decided. A lookup runs on a helper thread,
 /// which a caller whose time is up leaves behind; at most 500 run at once, and

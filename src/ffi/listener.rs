@@ -141,8 +141,9 @@ pub struct ListenConfig {
 /// one system call. A unix socket's file is removed by netfd_destroy(), before
 /// close(2), in the process that made it and if it is still the same file
 /// (device and inode; the check and the removal are not one step; a relative
-/// path is looked up where the process is then). A file that is there already,
-/// a stale socket's too, is -EADDRINUSE and never removed.
+/// path is looked up where the process is then). So there is no file without a
+/// listener, though who had just found it may still be refused. A file that is
+/// there already, a stale socket's too, is -EADDRINUSE and never removed.
 ///
 /// @param network  "tcp", "tcp4", "tcp6", "unix" or "unixpacket"
 /// @param address  "host:port", ":port", a service's name for the port, 0 for
@@ -252,8 +253,10 @@ unsafe fn by_name(
 ///
 /// They are attached: non-blocking, close-on-exec, the caller's until
 /// netfd_destroy(). TCP sockets get TCP_NODELAY and keepalive. What an earlier
-/// call took stays as it is. What is no socket is passed over. The environment
-/// (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) is left alone.
+/// call took stays as it is. What is no socket, or is just being destroyed, is
+/// passed over; a number that was closed and given to another socket meanwhile
+/// cannot be told from what was passed. The environment (LISTEN_PID,
+/// LISTEN_FDS, LISTEN_FDNAMES) is left alone.
 ///
 /// @param name  which of them, by FileDescriptorName=; NULL: all
 /// @param fds   where to store them, in order; NULL where `cap` is 0
