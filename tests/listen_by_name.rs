@@ -1365,3 +1365,8 @@ fn any_bytes_are_taken_for_a_text() {
     assert_eq!(listen("tcp", &format!(":{long}"), None), NETFD_EADDRESS);
     assert_eq!(listen("unix", &long, None), -libc::EINVAL);
 }
+
+#[test]
+fn without_memory_a_call_says_enomem_and_leaves_nothing_behind() {
+    assert_eq!(run_program(&c_program("starve", true), &[]), "");
+}

@@ -22,11 +22,11 @@ const UNNAMED: &[u8] = b"unknown";
 /// which says whether it is wanted and so comes into the table. How many there
 /// are. None, where what was passed is for another process, or is garbled.
 pub fn listen_fds(name: Option<&[u8]>, mut found: impl FnMut(Fd) -> bool) -> Result<usize> {
-    let mine = number(c"LISTEN_PID").is_some_and(|pid| pid == process::id());
-    let count = number(c"LISTEN_FDS").filter(|count| mine && *count <= COUNT_MAX);
+    let mine = number(c"LISTEN_PID")?.is_some_and(|pid| pid == process::id());
+    let count = number(c"LISTEN_FDS")?.filter(|count| mine && *count <= COUNT_MAX);
     let count = count.and_then(|count| Fd::try_from(count).ok());
     let end = START + count.unwrap_or(0);
-    let names = sys::environment(c"LISTEN_FDNAMES");
+    let names = sys::environment(c"LISTEN_FDNAMES")?;
     if let Some(names) = &names
         && names.split(|byte| *byte == b':').count() != (START..end).len()
     {
@@ -62,11 +62,11 @@ pub fn listen_fds(name: Option<&[u8]>, mut found: impl FnMut(Fd) -> bool) -> Res
 }
 
 /// A variable that is a number, without a sign.
-fn number(name: &CStr) -> Option<u32> {
-    let text = sys::environment(name)?;
+fn number(name: &CStr) -> Result<Option<u32>> {
+    let text = sys::environment(name)?.unwrap_or_default();
     let plain = text.iter().all(u8::is_ascii_digit);
-    let number = core::str::from_utf8(&text).ok()?.parse().ok();
-    number.filter(|_| plain)
+    let text = core::str::from_utf8(&text).unwrap_or_default();
+    Ok(text.parse().ok().filter(|_| plain))
 }
 
 /// How the table knows a number.

@@ -106,20 +106,21 @@ pub fn socket_file(path: &[u8]) -> Result<(u64, u64)> {
     Ok((file.st_dev, file.st_ino))
 }
 
-/// getenv(3), copied: `None` too where there is no memory.
-pub fn environment(name: &core::ffi::CStr) -> Option<Vec<u8>> {
+/// getenv(3), copied.
+pub fn environment(name: &core::ffi::CStr) -> Result<Option<Vec<u8>>> {
     // SAFETY: the name ends with a NUL.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     if value.is_null() {
-        return None;
+        return Ok(None);
     }
     // SAFETY: what is set ends with a NUL. That nobody changes the environment
     // meanwhile is the caller's business, as for getenv(3) itself.
     let value = unsafe { core::ffi::CStr::from_ptr(value) }.to_bytes();
     let mut copy = Vec::new();
-    copy.try_reserve_exact(value.len()).ok()?;
+    copy.try_reserve_exact(value.len())
+        .map_err(|_| Error::os(libc::ENOMEM, Sys::Malloc))?;
     copy.extend_from_slice(value);
-    Some(copy)
+    Ok(Some(copy))
 }
 
 /// if_nametoindex(3): an interface's index by its name.
