@@ -1339,6 +1339,32 @@ fn a_number_that_control_gives_away_and_gets_again_is_another_descriptor() {
 }
 
 #[test]
+fn a_control_function_inside_another_may_destroy_the_outer_descriptor() {
+    let (result, calls) = controlled("tcp", "127.0.0.1:0", &listen_config(), |outer| {
+        let (inner, _) = controlled("udp", "127.0.0.1:0", &listen_config(), move |_| {
+            assert_eq!(destroy(outer), 0);
+            0
+        });
+        assert!(inner >= 0, "{}", error_text());
+        assert_eq!(destroy(inner), 0);
+        0
+    });
+    assert_eq!(result, NETFD_ECLOSED);
+    assert_eq!(calls.len(), 1);
+}
+
+#[test]
+fn a_control_function_may_use_its_descriptor() {
+    let (result, _) = controlled("tcp", "127.0.0.1:0", &listen_config(), |fd| {
+        assert_eq!(accept(fd), -libc::EINVAL, "it does not listen yet");
+        assert_eq!(read(fd, &mut [0]), -(libc::ENOTCONN as isize));
+        0
+    });
+    assert!(result >= 0, "{}", error_text());
+    assert_eq!(destroy(result), 0);
+}
+
+#[test]
 fn with_multipath_tcp_that_cannot_bind_control_sees_the_plain_attempt_too() {
     let Some(config) = with_mptcp() else { return };
     let taken = listening("tcp", "127.0.0.1:0");
