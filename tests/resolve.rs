@@ -404,3 +404,8 @@ fn the_answer_is_the_c_librarys_in_its_order() {
     expected.dedup();
     assert_eq!(all("tcp", "localhost:80"), expected);
 }
+
+#[test]
+fn a_program_with_much_thread_local_storage_looks_up() {
+    assert_eq!(run_program(&c_program("tls", true), &[]), "");
+}
