@@ -46,6 +46,16 @@ fn batches_that_park_allocate_nothing() {
 }
 
 #[test]
+fn copies_of_streams_allocate_nothing() {
+    heap("copy_streams");
+}
+
+#[test]
+fn a_copy_without_memory_takes_streams_and_leaves_messages() {
+    heap("copy_without_memory");
+}
+
+#[test]
 fn setting_a_deadline_allocates_nothing() {
     heap("set_deadline");
 }

@@ -41,7 +41,7 @@ pub enum Rest {
 
 /// What there is to be read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub enum Form {
     /// A socket that is a stream.
     Stream,
     /// A stream as well, but one that would block in splice(2).
@@ -103,7 +103,7 @@ fn form_of(src: &Source) -> Result<Form> {
 #[derive(Debug)]
 pub struct Transfer {
     pub(super) pair: Pair,
-    form: Form,
+    pub(super) form: Form,
     /// Where in the file the next byte is, if not at its own offset.
     pub(super) offset: Option<i64>,
     /// How many bytes may still be taken.
@@ -200,7 +200,7 @@ impl Transfer {
     }
 
     /// The source says that it has ended. A connection that was lost has not.
-    fn end(&mut self) -> Step<()> {
+    pub(super) fn end(&mut self) -> Step<()> {
         // All is written. Whoever asks how the other direction ended waits for
         // its writer, and must not wait for one that asks the same.
         self.pair.unlock_dst();
@@ -227,6 +227,20 @@ impl Transfer {
                 None if is_socket => receive(fd, buf, 0),
                 None => file::read(fd, buf),
             };
+            match entry {
+                Some(entry) => heard(entry, result),
+                None => result,
+            }
+        })
+    }
+
+    /// Waits until a socket has something, or is at its end (0), and leaves it
+    /// there.
+    pub(super) fn look(&mut self, buf: &mut Bytes) -> Step<usize> {
+        let fd = self.pair.src().fd();
+        let entry = self.pair.src().call().map(Call::entry);
+        self.pair.run(Side::Read, true, |_| {
+            let result = receive(fd, buf, libc::MSG_PEEK);
             match entry {
                 Some(entry) => heard(entry, result),
                 None => result,

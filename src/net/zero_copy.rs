@@ -4,8 +4,9 @@ use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Side};
 use crate::net::pipes::{self, Pipe};
 use crate::net::stream::{counted, heard};
-use crate::net::transfer::{CHUNK, Rest, Step, Transfer, at_most, of_read, of_write};
+use crate::net::transfer::{CHUNK, Form, Rest, Step, Transfer, at_most, of_read, of_write};
 use crate::sys::{file, socket};
+use core::mem::MaybeUninit;
 use libc::c_int;
 
 /// What sendfile(2) is asked for at once, so that destroy and the deadlines
@@ -33,11 +34,11 @@ impl Transfer {
         while self.left > 0 {
             match self.drain(&mut pipe)? {
                 Drained::Some => {}
-                // What recv(2) says counts: splice(2) also stops at an urgent
-                // mark, for ever, and calls that the end where the peer hung
-                // up behind it.
-                Drained::Nothing if self.copy_once()? => continue,
-                Drained::Nothing => return Ok(Rest::Done),
+                Drained::Nothing if self.has_ended()? => return Ok(Rest::Done),
+                Drained::Nothing => {
+                    self.copy_once()?;
+                    continue;
+                }
                 Drained::Refused => return Ok(Rest::Copied),
             }
             while pipe.fill() > 0 {
@@ -54,6 +55,7 @@ impl Transfer {
         let fd = self.pair.src().fd();
         let entry = self.pair.src().call().map(Call::entry);
         let ask = at_most(self.left, pipes::ROOM as usize);
+        let is_socket = self.form == Form::Stream;
         let mut tries = 0;
         let drained = self.pair.run(Side::Read, true, |_| {
             tries += 1;
@@ -63,7 +65,9 @@ impl Transfer {
                 None => result,
             };
             match result {
-                Err(error) if error.is(libc::EAGAIN) && tries > 1 => Ok(Drained::Nothing),
+                Err(error) if error.is(libc::EAGAIN) && tries > 1 && is_socket => {
+                    Ok(Drained::Nothing)
+                }
                 Err(error) if is_refusal(error) => Ok(Drained::Refused),
                 Ok(0) => Ok(Drained::Nothing),
                 other => other.map(|_| Drained::Some),
@@ -71,6 +75,17 @@ impl Transfer {
         })?;
         self.took(pipe.fill());
         Ok(drained)
+    }
+
+    /// Whether the source is at its end, where splice(2) found nothing. What
+    /// recv(2) says counts: splice(2) also stops at an urgent mark, for ever,
+    /// and calls that the end where the peer hung up behind it.
+    fn has_ended(&mut self) -> Step<bool> {
+        let mut one = [MaybeUninit::uninit()];
+        if self.form == Form::Stream && self.look(&mut one)? > 0 {
+            return Ok(false);
+        }
+        self.end().map(|()| true)
     }
 
     /// Writes from the pipe. False: the kernel refuses.

@@ -252,7 +252,68 @@ static void failures_and_tokens(void) {
     check_steady(token_round, pair);
 }
 
+/* Two connections, and what lies between: 0 to 1 to 2 to 3. */
+static void make_line(int line[4]) {
+    make_pair(line);
+    make_pair(line + 2);
+}
+
+static void copy_round(void *arg) {
+    const int *line = arg;
+    char byte = 'x';
+    EQ(netfd_write(line[0], &byte, 1), 1);
+    EQ(netfd_copy(line[2], line[1], 1), 1);
+    EQ(netfd_read(line[3], &byte, 1), 1);
+}
+
+static void copy_end_round(void *arg) {
+    const int *line = arg;
+    EQ(netfd_copy(line[2], line[1], -1), 0);
+}
+
+static void *copy_parked(void *arg) {
+    const int *line = arg;
+    EQ(netfd_set_read_deadline(line[1], netfd_after(MS / 100)), 0);
+    int64_t n = netfd_copy(line[2], line[1], -1);
+    EQ(n, NETFD_EDEADLINE);
+    EQ(netfd_set_read_deadline(line[1], NETFD_NO_DEADLINE), 0);
+    return NULL;
+}
+
+static void copy_parked_round(void *arg) { copy_parked(arg); }
+
+static void copy_streams(void) {
+    int line[4];
+    make_line(line);
+    check_steady(copy_round, line);
+    check_steady(copy_parked_round, line);
+    EQ(netfd_shutdown(line[0], SHUT_WR), 0);
+    check_steady(copy_end_round, line);
+}
+
 /* --- without memory --- */
+
+/* Streams are copied all the same; a message, which takes a buffer, is left
+ * where it is. */
+static void copy_without_memory(void) {
+    int line[4];
+    char byte = 'x';
+    make_line(line);
+    copy_round(line);
+    fails = 1;
+    copy_round(line);
+    fails = 0;
+    int pair[2];
+    EQ(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+    EQ(netfd_attach(pair[0]), pair[0]);
+    EQ(netfd_attach(pair[1]), pair[1]);
+    EQ(netfd_write(pair[0], &byte, 1), 1);
+    fails = 1;
+    int64_t n = netfd_copy(line[2], pair[1], 1);
+    fails = 0;
+    EQ(n, -ENOMEM);
+    EQ(netfd_copy(line[2], pair[1], 1), 1);
+}
 
 static void sys_socket_without_memory(void) {
     int before = open_fds();
@@ -468,6 +529,8 @@ int main(int argc, char **argv) {
         {"failures_and_tokens", failures_and_tokens},
         {"datagrams", datagrams},
         {"parked_batches", parked_batches},
+        {"copy_streams", copy_streams},
+        {"copy_without_memory", copy_without_memory},
         {"sys_socket_without_memory", sys_socket_without_memory},
         {"attach_without_memory", attach_without_memory},
         {"cancel_new_without_memory", cancel_new_without_memory},
