@@ -88,8 +88,13 @@ mod sys {
 
         /// ppoll(2) of an eventfd.
         pub fn poll(fd: i32) {
+            poll_any(&[fd]);
+        }
+
+        /// ppoll(2) of several.
+        pub fn poll_any(fds: &[i32]) {
             let mut kernel = EVENTS.lock().expect("no model panics in here");
-            while kernel[fd as usize] != Event::Readable {
+            while !fds.iter().any(|fd| kernel[*fd as usize] == Event::Readable) {
                 kernel = CHANGED.wait(kernel).expect("no model panics in here");
             }
         }
@@ -301,6 +306,60 @@ impl Model {
     }
 }
 
+/// A call in two descriptors, with a waiter in each, that parks until either
+/// ends it: `Pair::park`, and `Call::poll` with another beside.
+fn copy(src: &Model, dst: &Model) -> Result<()> {
+    let both = [(src, Turn::Read, 1), (dst, Turn::Write, 2)];
+    let src_in = src.mutex.enter(EPOCH, Hold::of(Turn::Read), true)?;
+    src.inside.fetch_add(1, Ordering::AcqRel);
+    let entered = dst.mutex.enter(EPOCH, Hold::of(Turn::Write), true);
+    let result = entered.and_then(|dst_in| {
+        dst.inside.fetch_add(1, Ordering::AcqRel);
+        let tags = [src_in.tag, dst_in.tag];
+        for (_, _, id) in both {
+            let waiter = park::find(id).expect("there are enough");
+            waiter.set_event(id as i32);
+            event::set(id as i32, Event::Empty);
+        }
+        let result = poll_both(both, tags);
+        for (_, _, id) in both {
+            event::set(id as i32, Event::Closed); // another call's by now
+        }
+        dst.inside.fetch_sub(1, Ordering::AcqRel);
+        dst.leave(dst_in.tag, dst_in.held);
+        result
+    });
+    src.inside.fetch_sub(1, Ordering::AcqRel);
+    src.leave(src_in.tag, src_in.held);
+    result
+}
+
+fn poll_both(both: [(&Model, Turn, u32); 2], tags: [Tag; 2]) -> Result<()> {
+    loop {
+        for (model, turn, id) in both {
+            let waiter = park::find(id).expect("there are enough");
+            let slot = model.mutex.slot(turn).expect("each turn has one");
+            waiter.arm(true);
+            assert_eq!(slot.put(id), 0, "nobody else has the turn");
+        }
+        let look = both[0]
+            .0
+            .look(tags[0])
+            .and_then(|()| both[1].0.look(tags[1]));
+        if look.is_ok() {
+            event::poll_any(&[1, 2]);
+        }
+        for (model, turn, id) in both {
+            let waiter = park::find(id).expect("there are enough");
+            let slot = model.mutex.slot(turn).expect("each turn has one");
+            if !slot.withdraw(id) {
+                waiter.settle();
+            }
+        }
+        look?;
+    }
+}
+
 /// Runs a model in every order of its steps in which threads are preempted at
 /// most so many times. The bound keeps the larger models to a minute.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -433,4 +492,35 @@ fn a_number_that_is_attached_anew_evicts_and_owes_nothing() {
         assert_eq!(model.destroy(), Ok(()));
         model.is_closed_once();
     });
+}
+
+#[test]
+fn a_copy_and_the_closers_of_both_its_descriptors() {
+    explore(2, || {
+        let (src, dst) = (Model::open(), Model::open());
+        let (one, two) = (src.clone(), dst.clone());
+        let copier = thread::spawn(move || copy(&one, &two));
+        let other = spawn(&dst, Model::destroy);
+        assert_eq!(src.destroy(), Ok(()));
+        assert_eq!(other.join().expect("it ends"), Ok(()));
+        assert_eq!(copier.join().expect("it ends"), Err(CLOSED));
+        src.is_closed_once();
+        dst.is_closed_once();
+    });
+}
+
+#[test]
+fn a_copy_and_the_closer_of_one_of_its_descriptors() {
+    for of_src in [true, false] {
+        explore(3, move || {
+            let (src, dst) = (Model::open(), Model::open());
+            let (one, two) = (src.clone(), dst.clone());
+            let copier = thread::spawn(move || copy(&one, &two));
+            let gone = if of_src { &src } else { &dst };
+            assert_eq!(gone.destroy(), Ok(()));
+            assert_eq!(copier.join().expect("it ends"), Err(CLOSED));
+            gone.is_closed_once();
+            assert_eq!(if of_src { &dst } else { &src }.destroy(), Ok(()));
+        });
+    }
 }
