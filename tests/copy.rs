@@ -86,7 +86,7 @@ fn a_parked_copy_costs_nothing() {
     let n = parked_idly(line.src, move || copy(line.dst, line.src, -1), hang_up);
     assert_eq!(n, 0);
     line.end();
-    let line = Line::tcp();
+    let line = Line::new(tcp_pair, unix_stream);
     fill(line.dst);
     assert_eq!(write(line.feeder, b"x"), 1);
     let end = || assert_eq!(set_write_deadline(line.dst, -1), 0);

@@ -156,6 +156,7 @@ impl Pair {
 
     /// Gives the turn to write back: all is written.
     pub fn unlock_dst(&mut self) {
+        self.silence = Silence::default();
         self.dst.unlock();
     }
 
