@@ -520,8 +520,9 @@ fn copies_in_both_directions_by_many_threads_do_not_wait_for_each_other() {
         })
     };
     let feeders = [echo(feeder), echo(reader)];
-    for end in [feeder, reader] {
-        assert_eq!(read_exactly(end, 7 * ROUNDS), b"abcdefg".repeat(ROUNDS));
+    let readers = [feeder, reader].map(|end| spawn(move || read_exactly(end, 7 * ROUNDS)));
+    for reader in readers {
+        assert_eq!(reader.join(), b"abcdefg".repeat(ROUNDS));
     }
     for feeder in feeders {
         feeder.join();
