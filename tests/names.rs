@@ -17,7 +17,9 @@ use common::*;
 use libc::{c_char, c_int, c_void, sockaddr_storage};
 use std::ffi::{CStr, CString};
 use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const EDEADLINE: c_int = NETFD_EDEADLINE;
@@ -441,9 +443,10 @@ fn dial_by(deadline: i64, token: Token) -> c_int {
     dial("tcp", MUTE, Some(&config))
 }
 
-type Call = fn(i64, Token) -> c_int;
+/// A call, by its deadline and its token.
+type Limited = fn(i64, Token) -> c_int;
 
-const EITHER: [(&str, Call); 2] = [("resolve", resolve_by), ("dial", dial_by)];
+const EITHER: [(&str, Limited); 2] = [("resolve", resolve_by), ("dial", dial_by)];
 
 /// A call on a thread of its own, which sleeps by now: it waits for a lookup.
 fn waiting<T: Send + 'static>(
@@ -683,7 +686,7 @@ fn no_thread_is_kept_for_the_next_lookup() {
 }
 
 /// The signals that a thread does not hear, as a mask.
-fn blocked(thread: &std::path::Path) -> Option<u64> {
+fn blocked(thread: &Path) -> Option<u64> {
     let status = std::fs::read_to_string(thread.join("status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("SigBlk:"))?;
     u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok()
@@ -705,7 +708,7 @@ fn no_signal_is_handled_on_a_helper() {
         .filter(|one| !own.contains(one))
         .collect();
     assert_eq!(helpers.len(), 3);
-    let mine = blocked(std::path::Path::new("/proc/thread-self"));
+    let mine = blocked(Path::new("/proc/thread-self"));
     assert_eq!(mine, Some(0), "the caller's mask is as it was");
     for helper in helpers {
         let mask = blocked(&helper).expect("it lives");
@@ -736,12 +739,8 @@ fn without_a_thread_it_is_eagain_of_that_call() {
             let found = resolve("tcp4", "localhost:80", NETFD_NO_DEADLINE);
             assert_eq!(found, Err(-libc::EAGAIN));
         }
-        let cause = "pthread_create: resource temporarily unavailable";
-        assert_eq!(
-            error_text(),
-            format!("resolve tcp4: lookup localhost: {cause}")
-        );
-        assert_eq!(last_error().flags, 0, "no timeout");
+        let text = "resolve tcp4: lookup localhost: resource temporarily unavailable";
+        assert_eq!(error_text(), text);
         assert_eq!(dial("tcp", "localhost:80", None), -libc::EAGAIN);
         let found = resolve("tcp4", "localhost:80", NETFD_NO_DEADLINE);
         assert!(found.is_ok(), "nothing is left of it: {}", error_text());
@@ -823,12 +822,16 @@ fn callers_who_leave_at_any_moment_get_their_own_answers_later() {
 
 /// Runs a scenario of tests/c/lookup.c where the name server is mute.
 fn process(test: &str, scenario: &str, expected: &str) {
+    // Compiled once, by the process that has the real /etc.
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if !is_in_a_world() {
+        PROGRAM.get_or_init(|| c_program("lookup", true));
+    }
     let Some(server) = mute_world(test, PATIENT) else {
         return;
     };
-    let begun = Instant::now();
-    let program = c_program("lookup", true);
-    println!("compiled in {:?}", begun.elapsed());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
+    let program = folder.join("lookup");
     let is_prompt = (0..3).any(|_| {
         let begun = Instant::now();
         assert_eq!(run_program(&program, &[scenario]), expected);

@@ -23,7 +23,14 @@ pub fn in_a_world(test: &str, files: &[(&str, &str)]) -> bool {
 
 /// As `in_a_world`, the process being started by `wrapper`, a command line.
 pub fn in_a_world_under(test: &str, files: &[(&str, &str)], wrapper: &[&str]) -> bool {
-    if Path::new("/etc").join(MARK).exists() {
+    if is_in_a_world() {
+        // The kernel makes a way to an IPv6 address when it finds the time.
+        let nobody = "[fd00::1]:9".parse().expect("an address");
+        await_that("a way to fd00::1", || {
+            let soon = Duration::from_millis(50);
+            let refused = std::net::TcpStream::connect_timeout(&nobody, soon);
+            refused.is_err_and(|error| error.raw_os_error() == Some(libc::ECONNREFUSED))
+        });
         return true;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("world-{test}"));
@@ -42,6 +49,11 @@ pub fn in_a_world_under(test: &str, files: &[(&str, &str)], wrapper: &[&str]) ->
     }
     let words: Vec<&str> = enter.iter().chain(wrapper).copied().collect();
     alone_under(test, &words, &[], || {}).is_none()
+}
+
+/// Whether the calling process is such a one.
+pub fn is_in_a_world() -> bool {
+    Path::new("/etc").join(MARK).exists()
 }
 
 /// How many threads the process has.
