@@ -19,7 +19,7 @@ use std::ffi::{CStr, CString};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 const EDEADLINE: c_int = NETFD_EDEADLINE;
@@ -35,6 +35,8 @@ fd00::1   six
 127.0.0.4 many
 fd00::1   many
 ::ffff:127.0.0.5 mapped
+127.0.0.2 two
+127.0.0.3 two
 ";
 
 /// A hosts file, and nobody else to ask.
@@ -424,6 +426,243 @@ fn a_lookup_has_the_callers_namespaces() {
     assert_eq!(all("tcp", "known:80"), ["127.0.0.1:80"]);
 }
 
+// Addresses that hang: somebody listens, and the backlog is full.
+
+/// Listeners on all addresses of a name, at port 77: those that hang, and of
+/// the last one, as dialed, whether it answers.
+struct Hanging {
+    all: Vec<String>,
+    fds: Vec<c_int>,
+}
+
+impl Hanging {
+    fn at(name: &str, last_answers: bool) -> Self {
+        let all = all("tcp", &format!("{name}:77"));
+        let mut fds = Vec::new();
+        for (index, at) in all.iter().enumerate() {
+            if last_answers && index + 1 == all.len() {
+                fds.push(listener_at("tcp", at).0);
+            } else {
+                let (full, _, clients) = full_listener("tcp", at);
+                fds.extend(clients);
+                fds.push(full);
+            }
+        }
+        Self { all, fds }
+    }
+
+    fn end(self) {
+        for fd in self.fds {
+            assert_eq!(destroy(fd), 0);
+        }
+    }
+}
+
+/// A dial of "two:77", and how long it took.
+fn timed(config: &netfd_dial_config) -> (c_int, i64) {
+    let begun = now();
+    let code = dial("tcp", "two:77", Some(config));
+    (code, now() - begun)
+}
+
+/// Whether something was connected to 127.0.0.N and then within a time.
+fn connected_within(config: &netfd_dial_config, at: &str, least: i64, most: i64) {
+    let is_prompt = (0..5).any(|_| {
+        let (fd, took) = timed(config);
+        assert_eq!(remote_addr(good(fd)).map(|at| at.text()).as_deref(), Ok(at));
+        assert_eq!(destroy(fd), 0);
+        assert!(took >= least, "{took} ns");
+        took < most
+    });
+    assert!(is_prompt, "at the best of five times");
+}
+
+#[test]
+fn another_address_is_tried_beside_one_that_hangs() {
+    let test = "another_address_is_tried_beside_one_that_hangs";
+    if !in_a_world(test, &FILES) {
+        return;
+    }
+    let hanging = Hanging::at("two", true);
+    let fds = {
+        let warm = good(dial("tcp", "two:77", None));
+        assert_eq!(destroy(warm), 0);
+        await_that("the helper ends", || threads() <= 2);
+        open_fds()
+    };
+    connected_within(&dial_config(), &hanging.all[1], 250 * MS, 350 * MS);
+    let soon = netfd_dial_config {
+        fallback_delay: 30 * MS,
+        ..dial_config()
+    };
+    connected_within(&soon, &hanging.all[1], 30 * MS, 100 * MS);
+    await_that("the helpers end", || threads() <= 2);
+    assert_eq!(open_fds(), fds, "the losers are closed");
+    hanging.end();
+}
+
+#[test]
+fn one_after_the_other_each_has_its_share_of_the_time() {
+    let test = "one_after_the_other_each_has_its_share_of_the_time";
+    if !in_a_world(test, &FILES) {
+        return;
+    }
+    // Go's least: two seconds, which leave one for the last.
+    let hanging = Hanging::at("two", true);
+    let serial = netfd_dial_config {
+        fallback_delay: -1,
+        deadline: after(3 * SECOND),
+        ..dial_config()
+    };
+    let (fd, took) = timed(&serial);
+    let peer = remote_addr(good(fd)).map(|at| at.text());
+    assert_eq!(peer.as_deref(), Ok(&*hanging.all[1]));
+    assert!((2 * SECOND..3 * SECOND).contains(&took), "{took}");
+    assert_eq!(destroy(fd), 0);
+    // Without that much the first has it all.
+    let short = netfd_dial_config {
+        deadline: after(300 * MS),
+        ..serial
+    };
+    let (code, took) = timed(&short);
+    assert_eq!(code, EDEADLINE);
+    assert!((250 * MS..2 * SECOND).contains(&took), "{took}");
+    let text = format!("dial tcp {}: i/o timeout", hanging.all[0]);
+    assert!(error_text().starts_with(&text), "{}", error_text());
+    hanging.end();
+}
+
+#[test]
+fn a_deadline_ends_a_race() {
+    if !in_a_world("a_deadline_ends_a_race", &FILES) {
+        return;
+    }
+    let hanging = Hanging::at("two", false);
+    let is_punctual = (0..5).any(|_| {
+        let config = netfd_dial_config {
+            deadline: after(60 * MS),
+            fallback_delay: MS,
+            ..dial_config()
+        };
+        let (code, _) = timed(&config);
+        assert_eq!(code, EDEADLINE);
+        let text = error_text();
+        let first = format!("dial tcp {}: i/o timeout", hanging.all[0]);
+        assert!(text.starts_with(&first), "{text}");
+        let late = now() - config.deadline;
+        assert!(late >= 0, "{late}");
+        late < 50 * MS
+    });
+    assert!(is_punctual, "at the best of five times");
+    hanging.end();
+}
+
+/// A race for "two:77" that hangs on another thread, and the descriptors of
+/// its two attempts.
+fn race(token: Token) -> (Task<(c_int, i64)>, [c_int; 2]) {
+    unsafe extern "C" fn tell(
+        fd: c_int,
+        _: *const c_char,
+        _: *const c_char,
+        told: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the thread below passes one that outlives the call.
+        let told = unsafe { &*told.cast::<mpsc::Sender<c_int>>() };
+        told.send(fd).expect("somebody listens");
+        0
+    }
+    let (sender, told) = mpsc::channel();
+    let task = spawn(move || {
+        let (token, mut sender) = (token, sender);
+        let config = netfd_dial_config {
+            deadline: after(9 * SECOND),
+            fallback_delay: MS,
+            cancel: token.0,
+            control: Some(tell),
+            control_arg: (&raw mut sender).cast(),
+            ..dial_config()
+        };
+        let (code, _) = timed(&config);
+        (code, now())
+    });
+    let [one, two] = [(); 2].map(|()| told.recv().expect("it runs"));
+    await_parked(one, 1);
+    (task, [one, two])
+}
+
+#[test]
+fn a_token_ends_a_race() {
+    if !in_a_world("a_token_ends_a_race", &FILES) {
+        return;
+    }
+    let hanging = Hanging::at("two", false);
+    let is_prompt = (0..5).any(|_| {
+        let token = Token::new();
+        let (racing, fds) = race(token);
+        let fired = now();
+        token.fire();
+        let (code, ended) = racing.join();
+        assert_eq!(code, NETFD_ECANCELED);
+        assert!(!fds.into_iter().any(is_open));
+        token.free();
+        ended - fired < 50 * MS
+    });
+    assert!(is_prompt, "at the best of five times");
+    hanging.end();
+}
+
+#[test]
+fn destroy_of_any_attempt_ends_a_race() {
+    if !in_a_world("destroy_of_any_attempt_ends_a_race", &FILES) {
+        return;
+    }
+    let hanging = Hanging::at("two", false);
+    for which in 0..2 {
+        for end in [destroy, detach] {
+            let (racing, fds) = race(NO_TOKEN);
+            let code = end(fds[which]);
+            assert!(code >= 0, "{code}");
+            assert_eq!(racing.join().0, NETFD_ECLOSED);
+            assert!(!is_open(fds[1 - which]));
+            if code > 0 {
+                plain_close(code);
+            }
+        }
+    }
+    hanging.end();
+}
+
+#[test]
+fn a_race_without_descriptors_left_goes_on_with_those_it_has() {
+    let test = "a_race_without_descriptors_left_goes_on_with_those_it_has";
+    if !in_a_world(test, &FILES) {
+        return;
+    }
+    // For all attempts, but not for what would wait for them: a lookup is over
+    // by then.
+    let hanging = Hanging::at("two", false);
+    let config = |ns| netfd_dial_config {
+        deadline: after(ns),
+        fallback_delay: MS,
+        ..dial_config()
+    };
+    assert_eq!(timed(&config(50 * MS)).0, EDEADLINE);
+    await_that("the helper ends", || threads() <= 2);
+    let before = limit_fds(128);
+    for left in 1..4 {
+        let mut used = use_up_fds();
+        for _ in 0..left {
+            used.pop();
+        }
+        let (code, took) = timed(&config(200 * MS));
+        assert_eq!(code, EDEADLINE, "{left}: {}", error_text());
+        assert!(took < 5 * SECOND, "{took}");
+        await_that("the helper ends", || threads() <= 2);
+    }
+    limit_fds(before);
+    hanging.end();
+}
+
 // A name server that never answers.
 
 /// netfd_resolve() by a deadline or a token: the code.
@@ -452,7 +691,7 @@ const EITHER: [(&str, Limited); 2] = [("resolve", resolve_by), ("dial", dial_by)
 fn waiting<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> (Task<T>, libc::pthread_t) {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = mpsc::channel();
     let task = spawn(move || {
         // SAFETY: no pointers.
         let thread = unsafe { libc::pthread_self() };
