@@ -1103,3 +1103,53 @@ fn a_child_of_fork_looks_up_though_its_parents_helpers_are_gone() {
     let test = "a_child_of_fork_looks_up_though_its_parents_helpers_are_gone";
     process(test, "child_looks_up_too", "");
 }
+
+#[test]
+fn without_descriptors_a_name_is_not_said_not_to_exist() {
+    let test = "without_descriptors_a_name_is_not_said_not_to_exist";
+    if !in_a_world(test, &FILES) {
+        return;
+    }
+    let before = limit_fds(64);
+    let used = use_up_fds();
+    for name in ["known", "nowhere"] {
+        let text = format!("resolve tcp4: lookup {name}: too many open files");
+        fails("tcp4", &format!("{name}:80"), NETFD_EDNS, &text);
+    }
+    drop(used);
+    limit_fds(before);
+    assert_eq!(all("tcp4", "known:80"), ["127.0.0.1:80"]);
+}
+
+/// How many bytes of the C library's heap are in use.
+fn heap() -> usize {
+    // SAFETY: no pointers.
+    unsafe { libc::mallinfo2() }.uordblks
+}
+
+#[test]
+fn answers_that_nobody_takes_are_freed() {
+    if !in_a_world("answers_that_nobody_takes_are_freed", &FILES) {
+        return;
+    }
+    let leave = |n: i64| {
+        let mut late = 0;
+        for round in 0..n {
+            let found = resolve("tcp", "many:80", after(round % 200 * 1_000));
+            late += usize::from(found == Err(EDEADLINE));
+        }
+        await_that("the helpers end", || threads() <= 2);
+        late
+    };
+    // An answer has a hundred bytes an address. The heap itself grows a little
+    // at first.
+    let is_even = (0..20).any(|_| {
+        let before = heap();
+        let late = leave(1000);
+        assert!(late > 50, "{late}");
+        let more = heap().saturating_sub(before);
+        println!("{late} of 1000 left, {more} bytes more");
+        more < 20 * late
+    });
+    assert!(is_even, "at the best of twenty times");
+}
