@@ -663,6 +663,45 @@ fn a_race_without_descriptors_left_goes_on_with_those_it_has() {
     hanging.end();
 }
 
+#[test]
+fn what_control_says_of_an_address_is_told_with_that_address() {
+    unsafe extern "C" fn forbid(
+        _: c_int,
+        _: *const c_char,
+        address: *const c_char,
+        forbidden: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the text ends with a NUL.
+        let address = unsafe { CStr::from_ptr(address) };
+        // SAFETY: the test passes a text.
+        let forbidden = unsafe { &*forbidden.cast::<String>() };
+        if address.to_bytes() == forbidden.as_bytes() {
+            -libc::EPERM
+        } else {
+            0
+        }
+    }
+    let test = "what_control_says_of_an_address_is_told_with_that_address";
+    if !in_a_world(test, &FILES) {
+        return;
+    }
+    let hanging = Hanging::at("two", false);
+    for mut forbidden in hanging.all.clone() {
+        let config = netfd_dial_config {
+            deadline: after(9 * SECOND),
+            fallback_delay: MS,
+            control: Some(forbid),
+            control_arg: (&raw mut forbidden).cast(),
+            ..dial_config()
+        };
+        assert_eq!(timed(&config).0, -libc::EPERM);
+        let text = format!("dial tcp {forbidden}: operation not permitted");
+        assert_eq!(error_text(), text);
+        assert_eq!(c_text(&last_error().remote), forbidden);
+    }
+    hanging.end();
+}
+
 // A name server that never answers.
 
 /// netfd_resolve() by a deadline or a token: the code.

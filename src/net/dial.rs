@@ -65,6 +65,7 @@ pub fn dial(name: &[u8], text: &[u8], dialer: &Dialer<'_>) -> Result<Fd> {
         next_at: 0,
         running: Vec::new(),
         failed: Vec::new(),
+        stopped_at: None,
     }
     .run()
 }
@@ -225,6 +226,8 @@ struct Race<'a> {
     running: Vec<Attempt>,
     /// The targets that failed, and why.
     failed: Vec<(usize, Error)>,
+    /// The target that ended it, where it was one and no limit of the whole.
+    stopped_at: Option<usize>,
 }
 
 impl Race<'_> {
@@ -338,7 +341,12 @@ impl Race<'_> {
     /// the address has failed, and the next one's turn has come.
     fn another(&mut self, (target, tries): (usize, Tries), stopped: Stop) -> Result<Option<Tries>> {
         let (error, spurious) = match stopped {
-            Stop::Race(error) => return Err(error),
+            Stop::Race(error) => {
+                if ![DEADLINE, CANCELED].iter().any(|limit| error.same(*limit)) {
+                    self.stopped_at = Some(target);
+                }
+                return Err(error);
+            }
             Stop::Itself => (Error::os(libc::ECONNREFUSED, Sys::Connect), true),
             Stop::Address(error) => (error, error.is(libc::EADDRNOTAVAIL)),
         };
@@ -547,7 +555,9 @@ impl Race<'_> {
         // What was ended by an attempt's beginning is no more among those.
         let last = self.next.checked_sub(1).filter(|_| self.running.is_empty());
         let last = last.filter(|last| !has_failed(last));
-        let stopped = running.chain(last).map(|target| (target, error));
+        let under_way = running.chain(last).filter(|_| self.stopped_at.is_none());
+        let stopped = self.stopped_at.into_iter().chain(under_way);
+        let stopped = stopped.map(|target| (target, error));
         let mut told = stopped.chain(self.failed.iter().copied());
         let Some((target, error)) = told.next() else {
             return failure::record("dial", self.place(0), error);
