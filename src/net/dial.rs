@@ -245,16 +245,14 @@ impl Race<'_> {
         let mut poller = Poller::default();
         loop {
             let won = if self.is_next_due() {
-                let target = self.next;
-                self.next += 1;
-                self.next_at = time::now().saturating_add(self.delay());
-                poller = Poller::default();
-                let tries = Tries {
-                    again: 0,
-                    mptcp: self.dialer.mptcp && self.network.protocol == Protocol::Tcp,
-                    deadline: self.partial_deadline(),
-                };
-                self.attempt(target, tries)?
+                // Whom the caller kept waiting may be decided by now.
+                let won = self.look(None, &mut poller)?;
+                if won.is_none() && self.is_next_due() {
+                    poller = Poller::default();
+                    self.begin_next()?
+                } else {
+                    won
+                }
             } else if self.running.is_empty() {
                 self.failed.sort_unstable_by_key(|(target, _)| *target);
                 let first = self.failed.first().map(|(_, error)| *error);
@@ -311,6 +309,18 @@ impl Race<'_> {
         now.saturating_add(share)
     }
 
+    /// Tries the next address.
+    fn begin_next(&mut self) -> Result<Option<Fd>> {
+        let target = self.next;
+        self.next += 1;
+        let tries = Tries {
+            again: 0,
+            mptcp: self.dialer.mptcp && self.network.protocol == Protocol::Tcp,
+            deadline: self.partial_deadline(),
+        };
+        self.attempt(target, tries)
+    }
+
     /// Tries one address, as often as it takes. `Some`: it stands. `None`: it
     /// is under way, or has failed.
     fn attempt(&mut self, target: usize, mut tries: Tries) -> Result<Option<Fd>> {
@@ -321,6 +331,8 @@ impl Race<'_> {
             let stopped = match self.start(target, tries) {
                 Ok((attempt, Progress::Pending)) => {
                     self.running.push(attempt);
+                    // Not counting what the control function took.
+                    self.next_at = time::now().saturating_add(self.delay());
                     return Ok(None);
                 }
                 Ok((attempt, Progress::Connected(peer))) => match self.finish(attempt, &peer) {
@@ -452,10 +464,10 @@ impl Race<'_> {
         }
         let rest = rest.iter().map(|attempt| &attempt.call);
         match any::wait(&first.call, rest, Side::Write.event(), limits, poller) {
-            // Perhaps not of the whole.
+            // Perhaps not of the whole; and nobody may have looked at them.
             Err(error) if error.same(DEADLINE) => {
                 in_time(self.dialer.deadline, self.dialer.token)?;
-                Ok(Some(0))
+                Ok(None)
             }
             other => other,
         }
