@@ -702,6 +702,29 @@ fn what_control_says_of_an_address_is_told_with_that_address() {
     hanging.end();
 }
 
+#[test]
+fn from_a_port_of_the_callers_one_attempt_follows_the_other() {
+    let test = "from_a_port_of_the_callers_one_attempt_follows_the_other";
+    if !in_a_world(test, &FILES) {
+        return;
+    }
+    // Two at once could not be bound to it.
+    let hanging = Hanging::at("two", true);
+    for from in [c":4567", c"127.0.0.1:4568"] {
+        let config = netfd_dial_config {
+            deadline: after(3 * SECOND),
+            local_address: from.as_ptr(),
+            ..dial_config()
+        };
+        let (fd, took) = timed(&config);
+        let peer = remote_addr(good(fd)).map(|at| at.text());
+        assert_eq!(peer.as_deref(), Ok(&*hanging.all[1]));
+        assert!(took >= 2 * SECOND, "the first had its share: {took}");
+        reset(fd);
+    }
+    hanging.end();
+}
+
 // A name server that never answers.
 
 /// netfd_resolve() by a deadline or a token: the code.
