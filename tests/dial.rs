@@ -19,7 +19,8 @@ use common::*;
 use libc::{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, c_char, c_int, c_void};
 use std::ffi::{CStr, CString};
 use std::ptr::null_mut;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 const EDEADLINE: c_int = NETFD_EDEADLINE;
@@ -1527,6 +1528,110 @@ fn a_dial_that_succeeds_leaves_nothing_but_its_descriptor() {
         assert_eq!(destroy(fd), 0);
     }
     assert_eq!(threads(), 2, "the test's own");
+    assert_eq!(destroy(listener), 0);
+}
+
+/// Waits, awake, for a number.
+fn number(told: &AtomicI32) -> c_int {
+    loop {
+        match told.load(Ordering::Acquire) {
+            -1 => std::thread::yield_now(),
+            number => return number,
+        }
+    }
+}
+
+/// Passes the time.
+fn spin(ns: i64) {
+    let until = now() + ns;
+    while now() < until {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_token_that_fires_at_any_moment_gives_success_or_ecanceled_and_leaves_nothing() {
+    let test = "a_token_that_fires_at_any_moment_gives_success_or_ecanceled_and_leaves_nothing";
+    if !by_itself(test) {
+        return;
+    }
+    let (listener, at) = listener();
+    let to = at.text();
+    let mut outcomes = [0; 2];
+    let mut before = 0;
+    for round in 0..400 {
+        if round == 20 {
+            before = open_fds(); // what is kept is kept by now
+        }
+        let token = Token::new();
+        let begins = Arc::new(AtomicI32::new(-1));
+        let begun = Arc::clone(&begins);
+        let firing = spawn(move || {
+            let token = token;
+            number(&begun);
+            spin(round % 100 * 1_000);
+            token.fire();
+        });
+        begins.store(0, Ordering::Release);
+        let config = netfd_dial_config {
+            cancel: token.0,
+            ..dial_config()
+        };
+        let fd = dial("tcp", &to, Some(&config));
+        firing.join();
+        outcomes[usize::from(fd < 0)] += 1;
+        if fd < 0 {
+            assert_eq!(fd, NETFD_ECANCELED);
+        } else {
+            assert_eq!(write(fd, b"x"), 1, "it is the dial's token alone");
+            reset(fd);
+        }
+        while wait(listener, NETFD_READABLE, after(0)) > 0 {
+            reset(good(accept(listener)));
+        }
+        token.free();
+    }
+    println!("succeeded, canceled: {outcomes:?}");
+    assert!(open_fds() <= before + 1, "{before} -> {}", open_fds());
+    assert_eq!(stats().open_fds, 1);
+    assert_eq!(destroy(listener), 0);
+}
+
+#[test]
+fn a_destroy_at_any_moment_gives_success_or_eclosed_and_leaves_nothing() {
+    let test = "a_destroy_at_any_moment_gives_success_or_eclosed_and_leaves_nothing";
+    if !by_itself(test) {
+        return;
+    }
+    let (listener, at) = listener();
+    let to = at.text();
+    let mut outcomes = [0; 2];
+    for round in 0..400 {
+        let told = Arc::new(AtomicI32::new(-1));
+        let tell = Arc::clone(&told);
+        let destroying = spawn(move || {
+            let fd = number(&told);
+            spin(round % 100 * 1_000);
+            destroy(fd)
+        });
+        let fd = dial_seen("tcp", &to, dial_config(), |fd, _, _| {
+            tell.store(fd, Ordering::Release);
+            0
+        });
+        assert_eq!(destroying.join(), 0, "once, and by who was first");
+        outcomes[usize::from(fd < 0)] += 1;
+        if fd < 0 {
+            assert_eq!(fd, NETFD_ECLOSED);
+        } else {
+            assert_eq!(destroy(fd), NETFD_ECLOSED);
+            assert!(!is_open(fd));
+        }
+        while wait(listener, NETFD_READABLE, after(0)) > 0 {
+            reset(good(accept(listener)));
+        }
+    }
+    println!("succeeded, closed: {outcomes:?}");
+    assert_eq!(stats().open_fds, 1);
     assert_eq!(destroy(listener), 0);
 }
 

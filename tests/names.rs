@@ -725,6 +725,34 @@ fn from_a_port_of_the_callers_one_attempt_follows_the_other() {
     hanging.end();
 }
 
+#[test]
+fn a_name_may_have_thousands_of_addresses() {
+    let test = "a_name_may_have_thousands_of_addresses";
+    let addresses = (0..2000).map(|n| format!("127.1.{}.{}", n / 250, n % 250 + 1));
+    let lines: Vec<_> = addresses.map(|at| format!("{at} crowd\n")).collect();
+    let mut files = FILES.to_vec();
+    let hosts = lines.concat();
+    files[0] = ("hosts", &hosts);
+    if !in_a_world(test, &files) {
+        return;
+    }
+    let mut room = vec![Addr::room().storage; 3000];
+    let (network, address) = (c"tcp".as_ptr(), c"crowd:7".as_ptr());
+    let (out, cap) = (room.as_mut_ptr(), room.len());
+    // SAFETY: the texts end with a NUL, the room is as long as said.
+    let n = unsafe { netfd_resolve(network, address, out, cap, 0, no_token()) };
+    assert_eq!(n, 2000, "{}", error_text());
+    // Each is tried, and told.
+    assert_eq!(dial("tcp", "crowd:7", None), -libc::ECONNREFUSED);
+    // SAFETY: NULL is allowed where there is no room.
+    let len = unsafe { netfd_error_text(null_mut(), 0) };
+    assert!(len > 2000 * 40, "{len}");
+    let mut text = [0; 60];
+    // SAFETY: the buffer is as long as said.
+    let whole = unsafe { netfd_error_text(text.as_mut_ptr(), text.len()) };
+    assert_eq!((whole, c_text(&text).len()), (len, 59), "cut, and ended");
+}
+
 // A name server that never answers.
 
 /// netfd_resolve() by a deadline or a token: the code.
