@@ -541,6 +541,30 @@ fn a_local_unix_path_is_who_sends() {
 }
 
 #[test]
+fn a_local_unix_file_goes_with_a_dial_that_fails_and_stays_with_one_that_does_not() {
+    let (from, to) = (unix_path("dial-goes"), unix_path("dial-stays"));
+    for _ in 0..2 {
+        let code = dial_from("unixgram", &from, &to);
+        assert_eq!(code, -libc::ENOENT, "{}", error_text());
+        let text = format!("dial unixgram {from}->{to}: connect: no such file or directory");
+        assert_eq!(error_text(), text);
+        assert!(std::fs::metadata(&from).is_err(), "it is gone");
+    }
+    let (server, _) = bound("unixgram", &to);
+    let fd = good(dial_from("unixgram", &from, &to));
+    destroy_all([fd]);
+    assert!(std::fs::metadata(&from).is_ok(), "as in Go");
+    // A file that another has is told, and left alone.
+    let code = dial_from("unixgram", &from, &to);
+    assert_eq!(code, -libc::EADDRINUSE);
+    assert!(std::fs::metadata(&from).is_ok());
+    destroy_all([server]);
+    for path in [to, from] {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[test]
 fn an_empty_local_unix_address_is_none() {
     let name = abstract_name("dial-unnamed");
     let (server, _) = bound("unixgram", &name);

@@ -1068,8 +1068,10 @@ fn without_a_thread_it_is_eagain_of_that_call() {
             let found = resolve("tcp4", "localhost:80", NETFD_NO_DEADLINE);
             assert_eq!(found, Err(-libc::EAGAIN));
         }
-        let text = "resolve tcp4: lookup localhost: resource temporarily unavailable";
+        let cause = "pthread_create: resource temporarily unavailable";
+        let text = format!("resolve tcp4: lookup localhost: {cause}");
         assert_eq!(error_text(), text);
+        assert_eq!(last_error().flags, 0, "no timeout");
         assert_eq!(dial("tcp", "localhost:80", None), -libc::EAGAIN);
         let found = resolve("tcp4", "localhost:80", NETFD_NO_DEADLINE);
         assert!(found.is_ok(), "nothing is left of it: {}", error_text());
