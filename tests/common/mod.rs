@@ -707,7 +707,7 @@ pub fn shared_library() -> std::path::PathBuf {
 }
 
 /// Set where a test runs once more, in a process of its own.
-const ALONE: &str = "NETFD_TEST_ALONE";
+pub const ALONE: &str = "NETFD_TEST_ALONE";
 
 /// Runs `body` in a process of its own: this test program again, told to run
 /// the one test `test` and nothing else. What it says is given back, or nothing
