@@ -781,6 +781,34 @@ fn no_free_port_is_tried_thrice_beside_others() {
     });
 }
 
+#[test]
+fn a_deadline_ends_all_attempts_and_names_them() {
+    in_own_network("a_deadline_ends_all_attempts_and_names_them", || {
+        name(&[DEAD6[0], HERE4[0], DEAD6[1], DEAD4[0]]);
+        let before = Before::dialing();
+        best_of_tries(ms(250), || {
+            let config = netfd_dial_config {
+                fallback_delay: 30 * MS,
+                deadline: after(200 * MS),
+                ..dial_config()
+            };
+            let (code, took) = timed(|| dial_them(&config));
+            assert_eq!(code, NETFD_EDEADLINE);
+            before.is_now();
+            assert_eq!(
+                error_text(),
+                "dial tcp [fd00:2::1]:4000: i/o timeout; \
+                 [fd00:2::2]:4000: i/o timeout; \
+                 10.0.2.1:4000: i/o timeout; \
+                 10.0.1.1:4000: connect: connection refused"
+            );
+            assert_eq!(c_text(&last_error().remote), at(DEAD6[0]));
+            assert!(took >= ms(195), "{took:?}");
+            took
+        });
+    });
+}
+
 /// That a token ends a dial promptly while `n` attempts are under way, and that
 /// nothing is left. `fire` fires it, for the dialing thread.
 fn is_canceled(n: usize, fire: impl Fn(Token, libc::pthread_t)) {
@@ -834,6 +862,15 @@ fn a_token_ends_the_first_attempt() {
         name(&[DEAD6[0]]);
         is_canceled(1, |token, _| token.fire());
         is_canceled(1, fire_by_signal);
+    });
+}
+
+#[test]
+fn a_token_ends_several_attempts() {
+    in_own_network("a_token_ends_several_attempts", || {
+        name(&[DEAD6[0], DEAD4[0], DEAD6[1]]);
+        is_canceled(3, |token, _| token.fire());
+        is_canceled(3, fire_by_signal);
     });
 }
 
@@ -1031,6 +1068,51 @@ fn one_after_the_other_a_refusal_starts_the_next_at_once() {
     });
 }
 
+/// That the dial ends once the attempt of index `which` is destroyed, of `n`
+/// that are under way.
+fn is_destroyed(n: usize, which: usize) {
+    let before = Before::dialing();
+    best_of_tries(ms(60), || {
+        let watch = Arc::new(Watch::new());
+        let theirs = Arc::clone(&watch);
+        let task = spawn(move || {
+            let config = netfd_dial_config {
+                fallback_delay: 10 * MS,
+                ..theirs.config()
+            };
+            (dial_them(&config), Instant::now(), error_text())
+        });
+        await_syn_sent(n);
+        let fd = watch.seen()[which].fd;
+        let begun = Instant::now();
+        assert_eq!(destroy(fd), 0);
+        // Whoever gets the number next keeps it.
+        // SAFETY: no pointers.
+        let next = unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, fd) };
+        let (code, ended, text) = task.join();
+        assert_eq!(code, NETFD_ECLOSED, "{text}");
+        assert!(is_open(next), "closed once");
+        plain_close(next);
+        let network = &watch.seen()[which].address;
+        let head = format!("dial tcp {network}: use of closed network connection");
+        assert!(text.starts_with(&head), "{text}");
+        before.is_now();
+        ended.saturating_duration_since(begun)
+    });
+}
+
+#[test]
+fn an_attempt_that_is_destroyed_ends_the_dial() {
+    in_own_network("an_attempt_that_is_destroyed_ends_the_dial", || {
+        name(&[DEAD6[0], DEAD4[0], DEAD6[1]]);
+        for which in 0..3 {
+            is_destroyed(3, which);
+        }
+        name(&[DEAD6[0]]);
+        is_destroyed(1, 0);
+    });
+}
+
 #[test]
 fn an_attempt_that_is_detached_stays_open() {
     in_own_network("an_attempt_that_is_detached_stays_open", || {
@@ -1055,6 +1137,74 @@ fn an_attempt_that_is_detached_stays_open() {
             plain_close(fd);
             before.is_now();
         }
+    });
+}
+
+#[test]
+fn a_control_function_that_destroys_ends_the_dial() {
+    in_own_network("a_control_function_that_destroys_ends_the_dial", || {
+        name(&[DEAD6[0], DEAD4[0], DEAD6[1]]);
+        let before = Before::dialing();
+        for when in 0..3 {
+            let watch = Watch::then(move |index, fd| {
+                if index == when {
+                    assert_eq!(destroy(fd), 0);
+                }
+                0
+            });
+            let config = netfd_dial_config {
+                fallback_delay: 10 * MS,
+                ..watch.config()
+            };
+            assert_eq!(dial_them(&config), NETFD_ECLOSED);
+            let named = format!("dial tcp {}: ", watch.addresses()[when]);
+            assert!(error_text().starts_with(&named), "{}", error_text());
+            before.is_now();
+        }
+    });
+}
+
+#[test]
+fn a_control_function_that_refuses_is_told_with_its_address() {
+    let test = "a_control_function_that_refuses_is_told_with_its_address";
+    in_own_network(test, || {
+        name(&[DEAD6[0], HERE4[0], DEAD6[1]]);
+        let before = Before::dialing();
+        let watch = Watch::then(|index, _| if index == 2 { -libc::EPERM } else { 0 });
+        let config = netfd_dial_config {
+            fallback_delay: 10 * MS,
+            ..watch.config()
+        };
+        assert_eq!(dial_them(&config), -libc::EPERM);
+        assert_eq!(
+            error_text(),
+            "dial tcp [fd00:2::2]:4000: operation not permitted; \
+             [fd00:2::1]:4000: operation was canceled; \
+             10.0.1.1:4000: connect: connection refused"
+        );
+        before.is_now();
+    });
+}
+
+#[test]
+fn a_slow_control_function_starts_no_others() {
+    in_own_network("a_slow_control_function_starts_no_others", || {
+        let listeners = [listening(HERE6[0]), listening(HERE4[0])];
+        name(&[HERE6[0], HERE4[0]]);
+        let before = Before::dialing();
+        let watch = Watch::then(|_, _| {
+            thread::sleep(ms(50)); // longer than the delay
+            0
+        });
+        let config = netfd_dial_config {
+            fallback_delay: 20 * MS,
+            ..watch.config()
+        };
+        let (peer, _) = reached(&config);
+        assert_eq!(peer, at(HERE6[0]));
+        assert_eq!(watch.addresses(), [at(HERE6[0])]);
+        before.is_now();
+        assert_eq!(listeners.map(destroy), [0, 0]);
     });
 }
 
@@ -1241,6 +1391,39 @@ fn a_storm_of_dials_leaves_nothing() {
 }
 
 #[test]
+fn no_more_descriptors_end_no_attempt_that_is_under_way() {
+    let test = "no_more_descriptors_end_no_attempt_that_is_under_way";
+    in_own_network(test, || {
+        let (slow, _, _) = full_listener("tcp", &at(HERE6[0]));
+        name(&[HERE6[0], DEAD4[0], DEAD6[1], DEAD4[1]]);
+        let before = Before::dialing();
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&all);
+        let watch = Watch::then(move |index, _| {
+            if index == 1 {
+                // SAFETY: no pointers. The next SYN finds room.
+                assert_eq!(unsafe { libc::listen(slow, 16) }, 0);
+                limit_fds(64);
+                *theirs.lock().expect("whole") = use_up_fds();
+            }
+            0
+        });
+        let config = netfd_dial_config {
+            fallback_delay: 20 * MS,
+            deadline: after(5 * SECOND),
+            ..watch.config()
+        };
+        let fd = dial_them(&config);
+        all.lock().expect("whole").clear();
+        assert!(fd >= 0, "{}", error_text());
+        assert_eq!(remote_addr(fd).expect("connected").text(), at(HERE6[0]));
+        assert_eq!(watch.seen().len(), 2, "the others have no socket");
+        assert_eq!(destroy(fd), 0);
+        before.is_now();
+    });
+}
+
+#[test]
 fn without_any_descriptor_each_address_says_so() {
     in_own_network("without_any_descriptor_each_address_says_so", || {
         name(&[DEAD6[0], HERE4[0]]);
@@ -1378,6 +1561,29 @@ fn a_local_address_leaves_its_own_family() {
     });
 }
 
+/// As in Go, where a family's addresses take turns: two attempts at once
+/// cannot both have the port.
+#[test]
+fn with_a_local_port_attempts_take_turns() {
+    in_own_network("with_a_local_port_attempts_take_turns", || {
+        let listener = listening(HERE4[0]);
+        name(&[DEAD4[0], HERE4[0]]);
+        let before = Before::dialing();
+        let local = CString::new(":5000").expect("no NUL");
+        let config = netfd_dial_config {
+            local_address: local.as_ptr(),
+            deadline: after(4 * SECOND),
+            ..dial_config()
+        };
+        let fd = dial_them(&config);
+        assert!(fd >= 0, "{}", error_text());
+        assert_eq!(local_addr(fd).port(), 5000);
+        assert_eq!(destroy(fd), 0);
+        before.is_now();
+        assert_eq!(destroy(listener), 0);
+    });
+}
+
 #[test]
 fn a_winner_has_the_options_of_a_connection() {
     in_own_network("a_winner_has_the_options_of_a_connection", || {
@@ -1404,6 +1610,39 @@ fn a_winner_has_the_options_of_a_connection() {
         assert_eq!(write(server, b"!"), 1);
         assert_eq!(read_exactly(fd, 1), b"!", "it reads as any other");
         assert_eq!([fd, server, listener].map(destroy), [0, 0, 0]);
+    });
+}
+
+/// What is known of an attempt that failed says nothing of the one that is
+/// made at the same address instead.
+#[test]
+fn plain_tcp_in_place_of_multipath_has_its_own_time() {
+    let test = "plain_tcp_in_place_of_multipath_has_its_own_time";
+    in_own_network(test, || {
+        name(&[HERE4[0]]);
+        let before = Before::dialing();
+        let watch = Watch::then(|index, _| {
+            if index == 1 {
+                // What refused is behind the cable from now on.
+                for args in [
+                    "address del 10.0.1.1/32 dev lo",
+                    "neighbour add 10.0.1.1 lladdr 02:00:00:00:00:02 dev near nud permanent",
+                    "route add 10.0.1.1/32 dev near",
+                ] {
+                    let done = Command::new("ip").args(args.split(' ')).status();
+                    assert!(done.is_ok_and(|status| status.success()), "{args}");
+                }
+            }
+            0
+        });
+        let config = netfd_dial_config {
+            mptcp: 1,
+            deadline: after(300 * MS),
+            ..watch.config()
+        };
+        assert_eq!(dial_them(&config), NETFD_EDEADLINE, "{}", error_text());
+        assert_eq!(watch.addresses(), [at(HERE4[0]), at(HERE4[0])]);
+        before.is_now();
     });
 }
 

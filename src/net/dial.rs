@@ -559,18 +559,26 @@ impl Race<'_> {
         Ok(fd)
     }
 
-    /// Records the failure of the whole: with the text of all that was tried,
-    /// first what `error` found under way.
+    /// Records the failure of the whole, with the text of all that was tried:
+    /// first the one that `error` is about, then those under way, then those
+    /// that had failed.
     fn explain(&self, error: Error) -> Error {
         let has_failed = |target: &usize| self.failed.iter().any(|(failed, _)| failed == target);
         let running = self.running.iter().map(|attempt| attempt.target);
         // What was ended by an attempt's beginning is no more among those.
         let last = self.next.checked_sub(1).filter(|_| self.running.is_empty());
         let last = last.filter(|last| !has_failed(last));
-        let under_way = running.chain(last).filter(|_| self.stopped_at.is_none());
-        let stopped = self.stopped_at.into_iter().chain(under_way);
-        let stopped = stopped.map(|target| (target, error));
-        let mut told = stopped.chain(self.failed.iter().copied());
+        let others = if self.stopped_at.is_some() {
+            CANCELED
+        } else {
+            error
+        };
+        let under_way = running
+            .chain(last)
+            .filter(|target| Some(*target) != self.stopped_at);
+        let mut told = (self.stopped_at.into_iter().map(|target| (target, error)))
+            .chain(under_way.map(|target| (target, others)))
+            .chain(self.failed.iter().copied());
         let Some((target, error)) = told.next() else {
             return failure::record("dial", self.place(0), error);
         };
