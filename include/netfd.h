@@ -325,7 +325,7 @@ struct netfd_stats {
      */
     uint64_t open_fds;
     /**
-     * Callers that are parked, or queue for a turn.
+     * Callers that are parked, queue for a turn, or wait for a lookup.
      */
     uint64_t parked;
     /**

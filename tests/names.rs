@@ -861,6 +861,24 @@ fn a_lookup_ends_at_once_when_the_token_fires() {
 }
 
 #[test]
+fn a_caller_that_waits_for_a_name_is_counted_and_shown() {
+    let test = "a_caller_that_waits_for_a_name_is_counted_and_shown";
+    let Some(server) = mute_world(test, PATIENT) else {
+        return;
+    };
+    let token = Token::new();
+    let caller = spawn(move || resolve_by(NETFD_NO_DEADLINE, token));
+    await_that("it waits", || stats().parked == 1);
+    let shown = dump();
+    assert!(shown.contains("1 callers wait for a name"), "{shown}");
+    token.fire();
+    assert_eq!(caller.join(), NETFD_ECANCELED);
+    assert_eq!(stats().parked, 0);
+    token.free();
+    assert_eq!(destroy(server), 0);
+}
+
+#[test]
 fn a_past_deadline_and_a_fired_token_start_no_lookup() {
     let test = "a_past_deadline_and_a_fired_token_start_no_lookup";
     let Some(server) = mute_world(test, PATIENT) else {

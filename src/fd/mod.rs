@@ -5,6 +5,7 @@ pub mod any;
 mod bound;
 pub mod cancel;
 pub mod desc;
+pub mod look;
 pub mod mutex;
 pub mod pair;
 mod peer;

@@ -13,7 +13,7 @@ pub struct Stats {
     pub size: usize,
     /// Descriptors that are attached.
     pub open_fds: u64,
-    /// Callers that are parked, or queue for a turn.
+    /// Callers that are parked, queue for a turn, or wait for a lookup.
     pub parked: u64,
     /// Connections that netfd_accept() returned.
     pub accepts: u64,

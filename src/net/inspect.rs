@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::fd::desc::Call;
 use crate::fd::{Turn, table};
 use crate::net::failure::Place;
+use crate::net::lookup;
 use crate::sync::Ordering;
 use crate::sys::process::{self, Quiet};
 use crate::sys::{self, Fd, time};
@@ -16,7 +17,7 @@ use core::fmt::Write;
 pub struct Counts {
     /// Descriptors that are attached.
     pub open: u64,
-    /// Callers that are parked, in a poll or in a queue.
+    /// Callers that are parked, in a poll, in a queue, or for a lookup.
     pub parked: u64,
     /// Connections that accept returned.
     pub accepts: u64,
@@ -38,6 +39,7 @@ pub fn counts() -> Counts {
             counts.parked += u64::from(!waiter.second.load(Ordering::Relaxed));
         });
     }
+    counts.parked += u64::from(lookup::waiting());
     for entry in table::entries() {
         counts.accepts += entry.accepts.load(Ordering::Relaxed);
         counts.parks += entry.parks.load(Ordering::Relaxed);
@@ -78,6 +80,12 @@ pub fn dump(out: Fd) -> Result<()> {
             let _ = writeln!(text, "  thread {thread} {doing}, parked for {ms} ms");
             flush(&mut text, out)?;
         }
+    }
+    let waiting = lookup::waiting();
+    if waiting > 0 {
+        let mut text = Text::default();
+        let _ = writeln!(text, "lookups\n  {waiting} callers wait for a name");
+        flush(&mut text, out)?;
     }
     Ok(())
 }

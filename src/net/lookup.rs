@@ -9,7 +9,7 @@
 use crate::addr::{self, Complaint, Host, Network, Port, Protocol};
 use crate::error::{DNS, Error, NOHOST, Result, Sys};
 use crate::fd::cancel::{Cancel, Held};
-use crate::fd::desc::{in_time, wait_for};
+use crate::fd::look::{in_time, wait_for};
 use crate::net::failure::{self, Place};
 use crate::park::{self, Slot};
 use crate::poll::SLICE;
@@ -303,9 +303,18 @@ static LOOKUPS: Pool<Lookup> = Pool::new();
 /// of fork(2) has none of the threads.
 static RUNNING: AtomicU64 = AtomicU64::new(0);
 
-fn change_running(change: impl Fn(u32) -> Option<u32>) -> bool {
+/// How many callers wait for a lookup, likewise.
+static WAITING: AtomicU64 = AtomicU64::new(0);
+
+/// How many callers wait for a lookup.
+pub fn waiting() -> u32 {
+    let (of, count) = pool::halves(WAITING.load(Ordering::Relaxed));
+    if of == process::epoch() { count } else { 0 }
+}
+
+fn change(counter: &AtomicU64, change: impl Fn(u32) -> Option<u32>) -> bool {
     let epoch = process::epoch();
-    RUNNING
+    counter
         .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
             let (of, count) = pool::halves(word);
             let count = if of == epoch { count } else { 0 };
@@ -320,7 +329,7 @@ struct Room;
 
 impl Room {
     fn take() -> Option<Self> {
-        let has_room = change_running(|count| (count < LOOKUPS_MAX).then(|| count + 1));
+        let has_room = change(&RUNNING, |count| (count < LOOKUPS_MAX).then(|| count + 1));
         // Not `then_some`, which would make one that is dropped, and give up a
         // place that was never taken.
         has_room.then(|| Self)
@@ -329,7 +338,7 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        change_running(|count| Some(count.saturating_sub(1)));
+        change(&RUNNING, |count| Some(count.saturating_sub(1)));
     }
 }
 
@@ -420,7 +429,10 @@ fn ask(
     };
     process::spawn(Question::answer, question)?;
     let is_done = || lookup.done.load(Ordering::Acquire);
-    wait_for(&lookup.caller, is_done, limit.deadline, limit.token)?;
+    change(&WAITING, |count| Some(count + 1));
+    let waited = wait_for(&lookup.caller, is_done, limit.deadline, limit.token);
+    change(&WAITING, |count| Some(count.saturating_sub(1)));
+    waited?;
     let answer = mine.lookup.mailbox.take();
     Ok(answer)
 }

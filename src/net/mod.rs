@@ -17,6 +17,7 @@ pub mod packet;
 mod pipes;
 pub mod socket;
 pub mod stream;
+pub mod targets;
 mod transfer;
 pub mod unix;
 mod zero_copy;
