@@ -457,6 +457,24 @@ fn a_refused_attempt_starts_the_next_at_once() {
 }
 
 #[test]
+fn a_refused_attempt_beside_others_starts_the_next_at_once() {
+    let test = "a_refused_attempt_beside_others_starts_the_next_at_once";
+    in_own_network(test, || {
+        let listener = listening(HERE6[0]);
+        name(&[DEAD6[0], HERE4[0], HERE6[0]]);
+        let before = Before::dialing();
+        best_of_tries(ms(350), || {
+            let (peer, took) = reached(&dial_config());
+            assert_eq!(peer, at(HERE6[0]));
+            assert!(took >= ms(250), "the first had its time: {took:?}");
+            before.is_now();
+            took
+        });
+        assert_eq!(destroy(listener), 0);
+    });
+}
+
+#[test]
 fn an_attempt_that_fails_late_starts_the_next_at_once() {
     let test = "an_attempt_that_fails_late_starts_the_next_at_once";
     in_own_network(test, move || {
@@ -1205,6 +1223,34 @@ fn a_slow_control_function_starts_no_others() {
         assert_eq!(watch.addresses(), [at(HERE6[0])]);
         before.is_now();
         assert_eq!(listeners.map(destroy), [0, 0]);
+    });
+}
+
+#[test]
+fn what_stands_already_starts_no_others() {
+    in_own_network("what_stands_already_starts_no_others", || {
+        let (slow, _, _) = full_listener("tcp", &at(HERE6[0]));
+        let good = listening(HERE4[0]);
+        name(&[HERE6[0], "10.0.3.1", HERE4[0]]);
+        let before = Before::dialing();
+        let watch = Watch::then(move |index, _| {
+            if index == 1 {
+                // SAFETY: no pointers. The next SYN, after 1 s, finds room.
+                assert_eq!(unsafe { libc::listen(slow, 16) }, 0);
+                await_syn_sent(0);
+            }
+            0
+        });
+        let config = netfd_dial_config {
+            fallback_delay: 20 * MS,
+            ..watch.config()
+        };
+        let (peer, _) = reached(&config);
+        assert_eq!(peer, at(HERE6[0]));
+        // The second has no route, which it said at once.
+        assert_eq!(watch.addresses(), [HERE6[0], "10.0.3.1"].map(at));
+        before.is_now();
+        assert_eq!(destroy(good), 0);
     });
 }
 

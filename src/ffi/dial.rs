@@ -103,9 +103,10 @@ pub struct DialConfig {
     /// second try too: the descriptor, Go's concrete network ("tcp4"), and the
     /// address it is for. On the calling thread, while all other attempts
     /// wait, and pthread_cancel(3). A negative result ends netfd_dial(), which
-    /// returns it. It may call whatever it likes; destroying its own
-    /// descriptor returns at once and ends netfd_dial() with NETFD_ECLOSED. No
-    /// C++ exception may leave it. NULL: none.
+    /// returns it. It may call whatever it likes, but not end the descriptor of
+    /// another attempt, which would wait for this one; destroying its own
+    /// returns at once and ends netfd_dial() with NETFD_ECLOSED. No C++
+    /// exception may leave it. NULL: none.
     pub control: Option<
         unsafe extern "C" fn(
             fd: c_int,
