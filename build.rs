@@ -58,7 +58,10 @@ fn preamble() -> Result<String, Box<dyn Error>> {
 struct mmsghdr;
 
 /* A cancel token: netfd_cancel_new() makes it, netfd_cancel_free() ends it. */
-struct netfd_cancel;"#
+struct netfd_cancel;
+
+/* A wait group: netfd_group_new() makes it, netfd_group_free() ends it. */
+struct netfd_group;"#
     ))
 }
 
@@ -76,8 +79,9 @@ const TOP: &str = r"/*
  * errno itself plays no part. netfd_strerror() explains any code, and
  * netfd_last_error() the last failure in full.
  *
- * Blocking style. A call that cannot proceed parks its thread; -EAGAIN and
- * -EINTR do not come out of it unless asked for. Each call may be made from any
+ * Blocking style. A call that cannot proceed parks its thread, or its fiber
+ * where netfd_go() has started one; -EAGAIN and -EINTR do not come out of it
+ * unless asked for. Each call may be made from any
  * thread at any time: reads of one stream take turns, writes take turns, and
  * netfd_destroy() and the deadlines work beside whoever is inside.
  *

@@ -12,8 +12,9 @@
  * errno itself plays no part. netfd_strerror() explains any code, and
  * netfd_last_error() the last failure in full.
  *
- * Blocking style. A call that cannot proceed parks its thread; -EAGAIN and
- * -EINTR do not come out of it unless asked for. Each call may be made from any
+ * Blocking style. A call that cannot proceed parks its thread, or its fiber
+ * where netfd_go() has started one; -EAGAIN and -EINTR do not come out of it
+ * unless asked for. Each call may be made from any
  * thread at any time: reads of one stream take turns, writes take turns, and
  * netfd_destroy() and the deadlines work beside whoever is inside.
  *
@@ -54,6 +55,9 @@ struct mmsghdr;
 
 /* A cancel token: netfd_cancel_new() makes it, netfd_cancel_free() ends it. */
 struct netfd_cancel;
+
+/* A wait group: netfd_group_new() makes it, netfd_group_free() ends it. */
+struct netfd_group;
 
 /**
  * The deadline has passed: of the descriptor or of the call.
@@ -313,6 +317,30 @@ struct netfd_dial_config {
 };
 
 /**
+ * How netfd_serve() goes about it. Set `size` to the struct's sizeof; all else
+ * zero is the usual way.
+ */
+struct netfd_serve_config {
+    /**
+     * The caller's sizeof of this struct.
+     */
+    size_t size;
+    /**
+     * How long handlers may run on once the listener's token has fired, in
+     * nanoseconds; 0: as long as they like. Negative: not at all.
+     */
+    int64_t drain_timeout;
+    /**
+     * How many connections at once; 0: as many as there are descriptors.
+     */
+    int max_connections;
+    /**
+     * The least that a handler's stack has, in bytes; 0: 256 KiB.
+     */
+    size_t stack_size;
+};
+
+/**
  * Counts of the whole process. Set `size` to the struct's sizeof before the
  * call that fills it in.
  */
@@ -342,6 +370,10 @@ struct netfd_stats {
      * back, a deadline or token set, destroy, detach.
      */
     uint64_t wakeups;
+    /**
+     * Fibers that have been started and have not ended.
+     */
+    uint64_t fibers;
 };
 
 #ifdef __cplusplus
@@ -1296,7 +1328,7 @@ int netfd_set_write_deadline(int fd, int64_t t);
  * A handler that runs just before the call begins to wait does not end it.
  *
  * @param on  1 or 0
- * @return 0, or -EINVAL
+ * @return 0, or -EINVAL; in a fiber too, for its worker handles no signals
  *
  * For the calling thread only.
  */
@@ -1469,6 +1501,191 @@ int netfd_addr_parse(const char *network,
                      const char *address,
                      struct sockaddr_storage *sa,
                      socklen_t *len);
+
+/**
+ * Starts a fiber, which runs `fn(arg)`: Go's `go fn(arg)`.
+ *
+ * A fiber has a stack of its own and no thread: every call of this library
+ * that parks parks the fiber, while its worker, one of a few threads, runs
+ * others. It stays on the worker that it begins on, the one with the fewest
+ * fibers; thread-local variables are the worker's. errno and C++ exceptions in
+ * flight are the fiber's own. Its stack has 256 KiB, of which touched pages
+ * cost memory, over a guard of 64 KiB. It is not preempted: one that computes,
+ * or blocks outside netfd, holds its worker up, see netfd_block(); one whose
+ * calls keep succeeding lets others run after 64. Hold no mutex over a call
+ * that parks. Neither pthread_exit(3) nor longjmp(3) may leave it, nor an
+ * exception.
+ *
+ * The first fiber starts the workers, one for each processor, or as many as
+ * NETFD_WORKERS in the environment says. Signals are not handled on them.
+ *
+ * @param fn   what to run
+ * @param arg  what to run it with
+ * @return 0, or
+ *   -EFAULT no `fn`, -ENOMEM, -EAGAIN no thread to be had, -EMFILE or
+ *   -ENFILE no descriptor for the workers
+ *
+ * Any thread or fiber; never parks. In a child made by fork(2) the first fiber
+ * starts workers anew; a fiber that forks goes on in the child as a thread, and
+ * ends it with _exit(0). Follows Go's `go` statement.
+ *
+ * # Safety
+ *
+ * `fn` may be called with `arg`, on another thread.
+ */
+int netfd_go(void (*fn)(void *arg),
+             void *arg);
+
+/**
+ * Accepts connections, and runs a fiber for each: `handler(fd, arg)`.
+ *
+ * The connection is destroyed when its handler returns, unless that has
+ * detached it. Where accepting finds no descriptor or no memory it rests, from
+ * 5 ms up to a second. When the listener's token fires it stops accepting;
+ * handlers run on for `drain_timeout`, then what is left is destroyed. When the
+ * listener is destroyed, what is left is destroyed at once. The listener's
+ * token and deadlines are not its connections'.
+ *
+ * @param listener  as made by netfd_listen(); it stays the caller's
+ * @param handler   what serves a connection
+ * @param arg       what it is called with
+ * @param cfg       how, or NULL
+ * @return when the last handler has returned: 0 where the token has fired, or
+ *   NETFD_ECLOSED the listener was destroyed, -EBADF, -EFAULT no `handler`,
+ *   -EINVAL `cfg` says what cannot be, NETFD_EDEADLINE the listener's read
+ *   deadline has passed, -EINTR if asked for by netfd_set_interruptible(),
+ *   -ENOMEM, or what accept4(2) said that will not pass, negated
+ *
+ * Any thread or fiber; parks. Follows Go `(*http.Server).Serve` and
+ * `Shutdown`.
+ *
+ * # Safety
+ *
+ * `handler` may be called with `arg`, on any thread, several at once; `cfg` is
+ * NULL or readable for its `size` bytes.
+ */
+int netfd_serve(int listener,
+                void (*handler)(int fd, void *arg),
+                void *arg,
+                const struct netfd_serve_config *cfg);
+
+/**
+ * Sleeps.
+ *
+ * @param ns  nanoseconds; 0 or less returns at once
+ * @return 0
+ *
+ * Any thread or fiber; parks. Follows Go `time.Sleep`.
+ */
+int netfd_sleep(int64_t ns);
+
+/**
+ * Lets other fibers of the worker run; in a thread, other threads.
+ *
+ * Any thread or fiber. Follows Go `runtime.Gosched`.
+ */
+void netfd_yield(void);
+
+/**
+ * Whether the caller is a fiber.
+ *
+ * @return 1 or 0
+ *
+ * Any thread or fiber.
+ */
+int netfd_in_fiber(void);
+
+/**
+ * Runs `fn(arg)`, which blocks, on a helper thread, and parks the fiber until
+ * it is done: for files, databases, what computes for long. Outside a fiber it
+ * just runs it.
+ *
+ * @param fn   what to run
+ * @param arg  what to run it with
+ * @return 0 when it has run, or
+ *   -EFAULT no `fn`, -ENOMEM, -EAGAIN no thread to be had: it has not run
+ *
+ * Any thread or fiber. What runs on the helper is no fiber.
+ *
+ * # Safety
+ *
+ * `fn` may be called with `arg`, on another thread.
+ */
+int netfd_block(void (*fn)(void *arg), void *arg);
+
+/**
+ * Makes a wait group: a count of work that threads and fibers can wait for.
+ *
+ * @return the group, the caller's until netfd_group_free(), or NULL where
+ *   there is no memory
+ *
+ * Any thread or fiber. Follows Go `sync.WaitGroup`.
+ */
+NETFD_MUST_USE struct netfd_group *netfd_group_new(void);
+
+/**
+ * Counts more work.
+ *
+ * @param n  how much; negative: that much is done
+ * @return 0, or
+ *   -EFAULT, -EINVAL the count would be below 0 or beyond INT_MAX
+ *
+ * Any thread or fiber; never parks. Follows Go `WaitGroup.Add`.
+ *
+ * # Safety
+ *
+ * `g` is NULL or a group that is not freed before the call returns.
+ */
+int netfd_group_add(struct netfd_group *g, int n);
+
+/**
+ * One piece of work is done: all that came before it is visible to those who
+ * waited for it.
+ *
+ * @return 0, or
+ *   -EFAULT, -EINVAL there was none
+ *
+ * Any thread or fiber; never parks. Follows Go `WaitGroup.Done`.
+ *
+ * # Safety
+ *
+ * As for netfd_group_add().
+ */
+int netfd_group_done(struct netfd_group *g);
+
+/**
+ * Waits until all work of a group is done.
+ *
+ * @param deadline  when to give up, in nanoseconds of CLOCK_MONOTONIC, or
+ *                  NETFD_NO_DEADLINE
+ * @param cancel    a token that ends the wait, or NULL
+ * @return 0, at once where there is no work, whatever the deadline or the
+ *   token; or -EFAULT, NETFD_EDEADLINE, NETFD_ECANCELED,
+ *   -EINTR if asked for by netfd_set_interruptible(), -ENOMEM
+ *
+ * Any thread or fiber, any number; parks. Follows Go `WaitGroup.Wait`.
+ *
+ * # Safety
+ *
+ * `g` is NULL or a group, `cancel` NULL or a token, neither of which is freed
+ * before the call returns.
+ */
+int netfd_group_wait(struct netfd_group *g,
+                     int64_t deadline,
+                     struct netfd_cancel *cancel);
+
+/**
+ * Gives a group back.
+ *
+ * @param g  a group that nobody waits for, not to be used again; or NULL
+ *
+ * Any thread or fiber.
+ *
+ * # Safety
+ *
+ * `g` is NULL or a group, freed for the first time.
+ */
+void netfd_group_free(struct netfd_group *g);
 
 /**
  * Counts what is going on.

@@ -56,6 +56,7 @@ calls! {
     Lseek "lseek"
     Malloc "malloc"
     Mmap "mmap"
+    Mprotect "mprotect"
     Pipe2 "pipe2"
     Ppoll "ppoll"
     PthreadCreate "pthread_create"

@@ -8,6 +8,7 @@
 //! - `net`: what Go's `net` does, and the record of what failed
 //! - `addr`: socket addresses to text and back
 //! - `fd`: the table, the lifetime word, who has which turn, the loops
+//! - `fiber`: functions with stacks of their own, and the threads that run them
 //! - `poll`: when is it ready
 //! - `park`, `pool`, `sync`, `text`: the waiters, and what else is made of little
 //! - `sys`: the system calls
@@ -22,6 +23,7 @@ mod addr;
 mod error;
 mod fd;
 pub mod ffi;
+mod fiber;
 mod net;
 mod park;
 mod poll;

@@ -1,6 +1,7 @@
 //! Each thread's waiter: taken from a pool at its first park, given back when
 //! the thread ends.
 
+pub mod host;
 pub mod waiter;
 
 use crate::error::Result;
@@ -8,6 +9,7 @@ use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Fd, event, process};
 use core::cell::Cell;
+use once_cell::race::OnceRef;
 pub use waiter::{Slot, Waiter};
 
 impl Pooled for Waiter {
@@ -25,6 +27,11 @@ pub fn find(id: u32) -> Option<&'static Waiter> {
         .filter(|waiter| waiter.lives_in(process::epoch()))
 }
 
+/// The waiter known as `id`, whosever it is.
+pub fn any(id: u32) -> Option<&'static Waiter> {
+    WAITERS.get(id)
+}
+
 /// The calling thread's waiter, and what the thread asked for. It has no
 /// destructor: one would be registered with the C library at the first use,
 /// which ends the process where memory is short, and forgets it in a thread
@@ -34,6 +41,10 @@ struct Own {
     interruptible: Cell<bool>,
     /// The thread has given its waiter back.
     ends: Cell<bool>,
+    /// What is kept for the caller elsewhere, by an id; 0: nothing.
+    notes: Cell<u32>,
+    /// After how many calls a fiber lets others run, though none had to park.
+    budget: Cell<u32>,
 }
 
 thread_local! {
@@ -42,9 +53,14 @@ thread_local! {
             id: Cell::new(0),
             interruptible: Cell::new(false),
             ends: Cell::new(false),
+            notes: Cell::new(0),
+            budget: Cell::new(0),
         }
     };
 }
+
+/// What gives a caller's notes back.
+static END_NOTES: OnceRef<'static, fn(u32)> = OnceRef::new();
 
 static AT_THREAD_END: process::AtThreadEnd = process::AtThreadEnd::new();
 
@@ -52,7 +68,47 @@ fn thread_ends() {
     OWN.with(|own| {
         own.ends.set(true);
         release(own.id.replace(0));
+        end_notes(own.notes.replace(0));
     });
+}
+
+/// Gives back what was kept for a caller who has ended.
+pub fn end_notes(id: u32) {
+    if id != 0
+        && let Some(end) = END_NOTES.get()
+    {
+        end(id);
+    }
+}
+
+/// The id of what is kept for the caller.
+pub fn notes() -> u32 {
+    OWN.with(|own| own.notes.get())
+}
+
+/// Keeps an id for the caller, until `end` is given it, when the caller ends.
+/// False: nobody would, for lack of memory.
+pub fn set_notes(id: u32, end: &'static fn(u32)) -> bool {
+    let _ = END_NOTES.set(end);
+    OWN.with(|own| {
+        let is_fiber = any(own.id.get()).is_some_and(Waiter::is_fiber);
+        let ends = is_fiber || (!own.ends.get() && AT_THREAD_END.run(thread_ends));
+        if ends {
+            own.notes.set(id);
+        }
+        ends
+    })
+}
+
+/// Whether a fiber has made so many calls without a park that others are to
+/// run.
+#[inline]
+pub fn is_spent() -> bool {
+    OWN.with(|own| {
+        let left = own.budget.get().wrapping_sub(1);
+        own.budget.set(left);
+        left == 0
+    })
 }
 
 /// Runs `park` with the calling thread's waiter and its id. `-ENOMEM` where
@@ -79,6 +135,7 @@ fn adopted(id: u32) -> Result<&'static Waiter> {
     let waiter = WAITERS.get(id).ok_or(crate::error::PANIC)?;
     let epoch = process::epoch();
     if !waiter.lives_in(epoch) {
+        // After fork(2) in a fiber, too: the child's is a thread like any other.
         waiter.adopt(epoch, process::thread_id());
     }
     Ok(waiter)
@@ -110,6 +167,15 @@ impl Second {
         let (id, _) = WAITERS.take()?;
         let waiter = adopted(id).inspect_err(|_| WAITERS.put(id))?;
         waiter.second.store(true, Ordering::Relaxed);
+        waiter.id.store(id, Ordering::Relaxed);
+        // Who wakes it wakes the fiber, where the caller is one.
+        with_waiter(|own, _| {
+            let seat = own.seat.load(Ordering::Relaxed);
+            waiter.seat.store(seat, Ordering::Relaxed);
+            let home = own.home.load(Ordering::Relaxed);
+            waiter.home.store(home, Ordering::Release);
+            Ok(())
+        })?;
         need_event(waiter);
         Ok(Self { waiter, id })
     }
@@ -137,9 +203,49 @@ fn spare_of(epoch: u32, fd: Fd) -> u64 {
     u64::from(epoch) << 32 | u64::from(fd.unsigned_abs())
 }
 
+/// A waiter for a fiber, of the worker `home` (plus one). `seat` is the
+/// fiber's number there.
+pub fn take_for_fiber(home: u32) -> Result<(u32, &'static Waiter)> {
+    let (id, waiter) = WAITERS.take()?;
+    waiter.adopt(process::epoch(), 0);
+    waiter.id.store(id, Ordering::Relaxed);
+    waiter.home.store(home, Ordering::Release);
+    Ok((id, waiter))
+}
+
+/// Gives a fiber's waiter back.
+pub fn give_back(id: u32) {
+    release(id);
+}
+
+/// Whom a worker's thread stands for: a waiter and notes, by their ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The waiter.
+    pub waiter: u32,
+    /// What is kept elsewhere.
+    pub notes: u32,
+}
+
+/// A fiber's calls between two parks, at most: then others run.
+const BUDGET: u32 = 64;
+
+/// Has the calling thread stand for `caller` from now on, whose calls are
+/// counted anew. Returns the one before.
+pub fn change_caller(caller: Caller) -> Caller {
+    OWN.with(|own| {
+        own.budget.set(BUDGET);
+        Caller {
+            waiter: own.id.replace(caller.waiter),
+            notes: own.notes.replace(caller.notes),
+        }
+    })
+}
+
 /// Sees to it that the caller's waiter has an eventfd, where one is to be had.
+/// A fiber needs none.
 pub fn need_event(waiter: &Waiter) {
-    if waiter.event() < 0 {
+    if waiter.event() < 0 && !waiter.is_fiber() {
         let spare = take_spare().map_or_else(event::eventfd, Ok);
         waiter.set_event(spare.unwrap_or(-1));
     }
@@ -180,6 +286,12 @@ pub fn spare_event(waiter: &Waiter) {
     if !kept {
         let _ = sys::close(fd);
     }
+}
+
+/// Whether the caller is a fiber.
+pub fn is_fiber() -> bool {
+    any(OWN.with(|own| own.id.get()))
+        .is_some_and(|waiter| waiter.is_fiber() && waiter.lives_in(process::epoch()))
 }
 
 /// Whether a signal handler that ran ends the calling thread's calls.

@@ -117,6 +117,18 @@ mod fd {
 mod park {
     pub use crate::waiter::{Slot, Waiter};
 
+    pub mod host {
+        //! No model has fibers.
+        use super::Waiter;
+        use crate::sys::futex::Woken;
+
+        pub fn sleep(_: &Waiter, _: i64) -> Woken {
+            Woken::Maybe
+        }
+
+        pub fn wake(_: &Waiter) {}
+    }
+
     loom::lazy_static! {
         static ref WAITERS: [Waiter; 4] = Default::default();
     }

@@ -34,6 +34,8 @@ pub struct Cancel {
     holders: AtomicU32,
     /// Its own id.
     id: AtomicU32,
+    /// Which token it is: the memory is used again, and so is its eventfd.
+    serial: AtomicU32,
     link: AtomicU32,
 }
 
@@ -44,6 +46,8 @@ impl Pooled for Cancel {
 }
 
 static TOKENS: Pool<Cancel> = Pool::new();
+
+static SERIALS: AtomicU32 = AtomicU32::new(1);
 
 /// The token known as `id`; 0 is none.
 pub fn find(id: u32) -> Option<&'static Cancel> {
@@ -70,6 +74,8 @@ impl Cancel {
         let (id, token) = TOKENS.take()?;
         token.id.store(id, Ordering::Relaxed);
         token.word.store(0, Ordering::Relaxed);
+        let serial = SERIALS.fetch_add(2, Ordering::Relaxed) | 1;
+        token.serial.store(serial, Ordering::Relaxed);
         token.holders.store(1, Ordering::Release);
         Ok(token)
     }
@@ -87,6 +93,11 @@ impl Cancel {
     /// Whether it has fired.
     pub fn is_fired(&self) -> bool {
         self.word.load(Ordering::Acquire) & FIRED != 0
+    }
+
+    /// Which token it is; never 0.
+    pub fn serial(&self) -> u32 {
+        self.serial.load(Ordering::Relaxed)
     }
 
     /// Holds it, for a caller who knows that somebody else does.

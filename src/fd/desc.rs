@@ -7,9 +7,9 @@ use crate::fd::look::{Look, earlier, in_time, unless_interrupted};
 use crate::fd::table::{self, Entry, Kind};
 use crate::fd::word::{Attempt, Entered, Hold, State, Tag, Turn};
 use crate::park::{self, Waiter};
-use crate::poll::{self, Outcome, Poller};
+use crate::poll::{self, Outcome, Place, Poller};
 use crate::sync::Ordering;
-use crate::sys::{Fd, event, futex, process, time};
+use crate::sys::{Fd, futex, process, time};
 use libc::c_short;
 
 /// Which way the bytes go.
@@ -303,6 +303,9 @@ impl Call {
         call: &mut dyn FnMut() -> Result<T>,
     ) -> Result<T> {
         let mut poller = Poller::default();
+        if before.is_some() {
+            poller.tried();
+        }
         loop {
             match before {
                 Some(error) if error.is(libc::EINTR) => self.prepare(limits)?,
@@ -358,15 +361,7 @@ impl Call {
 
     /// Looks, without waiting, for which of `events` the descriptor is ready.
     pub fn poll_now(&self, events: c_short) -> Result<c_short> {
-        let mut set = [event::interest(self.fd, events)];
-        // A signal interrupts it, though it does not wait.
-        while let Err(error) = event::ppoll(&mut set, 0) {
-            if !error.is(libc::EINTR) {
-                return Err(error);
-            }
-        }
-        let [polled] = set;
-        Ok(polled.revents)
+        poll::now(self.fd, events)
     }
 
     /// Parks for `ns`, unless a limit is nearer. For a caller with a turn.
@@ -422,7 +417,13 @@ impl Call {
                         return Ok(Outcome::ERROR);
                     }
                     self.entry.parks.fetch_add(1, Ordering::Relaxed);
-                    look.poll(poller, (fd, events), waiter, beside)
+                    let place = Place {
+                        generation: (fd == self.fd).then(|| self.tag.generation()),
+                        turn: turn as usize,
+                        drains: self.entry.kind().drains(),
+                        ..Place::default()
+                    };
+                    look.poll(poller, (fd, events, place), waiter, beside)
                 });
                 // Both, before anything is said.
                 let gone = !self.withdraw(turn, waiter, id);

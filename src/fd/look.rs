@@ -4,7 +4,7 @@
 use crate::error::{CANCELED, DEADLINE, Error, Result, Sys};
 use crate::fd::cancel::{Cancel, Held};
 use crate::park::{self, Slot, Waiter};
-use crate::poll::{Outcome, Poller, Watch};
+use crate::poll::{Outcome, Place, Poller, Watch};
 use crate::sync::Ordering;
 use crate::sys::{Fd, event, futex, time};
 use libc::c_short;
@@ -113,7 +113,12 @@ impl Look {
             // Only a poll hears a token of the call's own. (One that is set
             // on the descriptor ends the turn's holder, and so one by one all
             // who queue behind it.)
-            let outcome = self.poll(&mut Poller::default(), (-1, 0), waiter, None)?;
+            let outcome = self.poll(
+                &mut Poller::default(),
+                (-1, 0, Place::default()),
+                waiter,
+                None,
+            )?;
             outcome.signal
         } else {
             // futex(2) without a limit is restarted after a handler that was
@@ -140,18 +145,22 @@ impl Look {
     pub fn poll(
         &self,
         poller: &mut Poller,
-        (fd, events): (Fd, c_short),
+        (fd, events, place): (Fd, c_short, Place),
         waiter: &Waiter,
         beside: Option<(Self, &Waiter)>,
     ) -> Result<Outcome> {
         let mut watch = Watch::new(fd, events);
+        watch.place = place;
         let mut timeout = self.timeout;
+        let mut until = self.deadline;
         self.add_to(&mut watch, waiter);
         if let Some((other, second)) = &beside {
             other.add_to(&mut watch, second);
             timeout = sooner(timeout, other.timeout);
+            until = earlier(until, other.deadline);
         }
-        let outcome = poller.wait(watch, timeout)?;
+        watch.place.until = until;
+        let outcome = poller.wait(watch, timeout, waiter)?;
         if outcome.other {
             self.drain_foreign(waiter);
             if let Some((other, second)) = &beside {
@@ -163,9 +172,11 @@ impl Look {
 
     #[inline(always)]
     fn add_to(&self, watch: &mut Watch, waiter: &Waiter) {
-        watch.add(Some(waiter.event()).filter(|event| *event >= 0));
+        if !waiter.is_fiber() {
+            watch.add(Some(waiter.event()).filter(|event| *event >= 0));
+        }
         for token in self.tokens() {
-            watch.add(token.event());
+            watch.add_token(token.event(), token.serial());
         }
     }
 

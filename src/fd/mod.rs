@@ -5,15 +5,16 @@ pub mod any;
 mod bound;
 pub mod cancel;
 pub mod desc;
+pub mod helper;
 pub mod look;
 pub mod mutex;
 pub mod pair;
 mod peer;
-mod queue;
+pub mod queue;
 pub mod table;
 mod word;
 
-pub use word::{State, Turn};
+pub use word::{State, Tag, Turn};
 
 #[cfg(test)]
 mod tests {

@@ -110,6 +110,13 @@ impl FdMutex {
         Ok(tag)
     }
 
+    /// As `close`, where the descriptor is still that of `tag`.
+    pub fn close_of(&self, tag: Tag, epoch: u32, end: State) -> Result<Tag> {
+        let tag = self.word.close_of(tag, epoch, end)?;
+        self.wake_all(epoch);
+        Ok(tag)
+    }
+
     /// Moves the state on, where the descriptor is still the caller's.
     pub fn advance(&self, tag: Tag, from: State, to: State) -> bool {
         self.word.advance(tag, from, to)

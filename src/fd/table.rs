@@ -7,6 +7,7 @@
 use crate::error::{BADF, CLOSED, Error, Result, Sys};
 use crate::fd::bound;
 use crate::fd::cancel::Place;
+use crate::fd::helper;
 use crate::fd::mutex::FdMutex;
 use crate::fd::peer::Peer;
 use crate::fd::word::{Hold, State, Tag};
@@ -14,7 +15,7 @@ use crate::park::{self, Slot};
 use crate::pool;
 use crate::sync::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::sys::socket::Sockaddr;
-use crate::sys::{self, Fd, futex, process};
+use crate::sys::{self, Fd, futex, process, time};
 use once_cell::race::OnceBox;
 
 const CHUNK: usize = 128;
@@ -66,6 +67,12 @@ impl Kind {
         matches!(self.sotype, libc::SOCK_STREAM | libc::SOCK_SEQPACKET)
     }
 
+    /// Whether a read that took less than it asked for has taken all that there
+    /// was: on other sockets a control message or a boundary may have cut it.
+    pub fn drains(self) -> bool {
+        self.sotype == libc::SOCK_STREAM && matches!(self.family, libc::AF_INET | libc::AF_INET6)
+    }
+
     /// Whether a write is a message, which is never cut.
     pub fn is_messages(self) -> bool {
         self.sotype != libc::SOCK_STREAM
@@ -99,6 +106,8 @@ pub struct Entry {
     pub(crate) peer: Peer,
     /// A connection that was accepted and found no memory, plus 1.
     homeless: AtomicI32,
+    /// The `net::serve` whose connection it is; 0: none's.
+    pub(crate) server: AtomicU32,
     /// The socket file that goes with the descriptor; 0: none.
     bound: bound::File,
     /// Who waits for the last caller to leave.
@@ -217,6 +226,7 @@ impl Entry {
     /// All of a descriptor's state but its lifetime.
     fn forget(&self) {
         self.bound.clear();
+        self.server.store(0, Ordering::Relaxed);
         if let Some(fd) = self.take_homeless() {
             let _ = sys::close(fd);
         }
@@ -249,15 +259,28 @@ impl Entry {
     /// where somebody else did or does so; it has happened then, too.
     pub fn close(&self, fd: Fd, end: State) -> Result<()> {
         let epoch = process::epoch();
-        let tag = match self.mutex.close(epoch, end) {
-            Ok(tag) => tag,
+        match self.mutex.close(epoch, end) {
+            Ok(tag) => self.finish(fd, tag),
             Err(error) => {
                 if error.same(CLOSED) {
                     self.await_end(self.mutex.state(epoch).1);
                 }
-                return Err(error);
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// As `close`, where the descriptor is still that of `tag`, and open.
+    pub fn destroy_of(&self, fd: Fd, tag: Tag) {
+        let epoch = process::epoch();
+        if let Ok(tag) = self.mutex.close_of(tag, epoch, State::Destroying) {
+            let _ = self.finish(fd, tag);
+        }
+    }
+
+    /// The rest of `close`: waits for the callers.
+    fn finish(&self, fd: Fd, tag: Tag) -> Result<()> {
+        let epoch = process::epoch();
         // The waiter is where the last one out says that it is over. Without
         // memory for one, he closes by himself, and his close(2) error is lost.
         let told = park::with_waiter(|waiter, id| {
@@ -348,7 +371,7 @@ impl Entry {
         if self.mutex.state(process::epoch()) != (State::Closing, tag) {
             return Err(CLOSED); // replaced meanwhile, behind our back
         }
-        let result = sys::close(fd);
+        let result = close(fd);
         self.mutex.advance(tag, State::Closing, State::Closed);
         self.announce_end(0, DONE);
         result
@@ -363,7 +386,39 @@ impl Entry {
             if now != tag || !ending {
                 return;
             }
-            futex::wait(&self.ends, ends, 0);
+            // A fiber looks again in a while: its worker must not sleep here.
+            let slept = park::with_waiter(|waiter, _| {
+                waiter.arm(false);
+                if waiter.is_fiber() {
+                    waiter.sleep(time::now().saturating_add(LOOK_AGAIN));
+                }
+                Ok(waiter.is_fiber())
+            });
+            if slept != Ok(true) {
+                futex::wait(&self.ends, ends, 0);
+            }
         }
     }
+}
+
+/// How long a fiber sleeps that waits for another one's close(2): 1 ms.
+const LOOK_AGAIN: i64 = 1_000_000;
+
+/// close(2); by a helper thread where it takes its time, and the caller is a
+/// fiber, whose worker has others to run.
+fn close(fd: Fd) -> Result<()> {
+    fn work(fd: usize, _: usize) -> i32 {
+        let fd = Fd::try_from(fd).unwrap_or(-1);
+        sys::close(fd).map_or_else(|error| error.code(), |()| 0)
+    }
+    if park::is_fiber()
+        && sys::socket::lingers(fd)
+        && let Ok(code) = helper::run(work, fd as usize, 0)
+    {
+        return match code {
+            0 => Ok(()),
+            code => Err(Error::os(-code, Sys::Close)),
+        };
+    }
+    sys::close(fd)
 }

@@ -76,6 +76,21 @@ pub enum State {
 pub struct Tag(u64);
 
 impl Tag {
+    /// The tag as a number, for `of_bits` to give back.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The tag that `bits` made a number of.
+    pub const fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Its generation: which descriptor of its number it is.
+    pub const fn generation(self) -> u32 {
+        ((self.0 & GENERATION) >> GENERATION_SHIFT) as u32
+    }
+
     const fn of(word: u64) -> Self {
         Self(with_state(word & TAG, State::Open))
     }
@@ -406,7 +421,17 @@ impl Word {
     /// Begins the end: no call enters after this. `end` is `Destroying` or
     /// `Detaching`. The reference that comes with it is the caller's.
     pub fn close(&self, epoch: u32, end: State) -> Result<Tag> {
+        self.close_if(epoch, end, |_| true)
+    }
+
+    /// As `close`, where the descriptor is still that of `tag`.
+    pub fn close_of(&self, tag: Tag, epoch: u32, end: State) -> Result<Tag> {
+        self.close_if(epoch, end, |word| tag.owns(word))
+    }
+
+    fn close_if(&self, epoch: u32, end: State, may: impl Fn(u64) -> bool) -> Result<Tag> {
         self.update(epoch, |word| match state_of(word) {
+            State::Open if !may(word) => Err(CLOSED),
             State::Open => {
                 // Nobody hands the turns on from here: all queuers are woken.
                 let new = with_state(word + REFERENCE, end) & !QUEUES;

@@ -84,13 +84,13 @@ pub extern "C-unwind" fn netfd_set_write_deadline(fd: c_int, t: i64) -> c_int {
 /// A handler that runs just before the call begins to wait does not end it.
 ///
 /// @param on  1 or 0
-/// @return 0, or -EINVAL
+/// @return 0, or -EINVAL; in a fiber too, for its worker handles no signals
 ///
 /// For the calling thread only.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn netfd_set_interruptible(on: c_int) -> c_int {
     boundary("set", || {
-        if !(0..=1).contains(&on) {
+        if !(0..=1).contains(&on) || park::is_fiber() {
             return Err(crate::error::INVAL);
         }
         park::set_interruptible(on == 1);

@@ -26,6 +26,8 @@ pub mod cancel;
 
 pub mod address;
 
+pub mod fiber;
+
 pub mod stats;
 
 mod boundary;

@@ -22,6 +22,8 @@ pub struct Stats {
     /// Times that a parked caller was woken by another call: a turn given
     /// back, a deadline or token set, destroy, detach.
     pub wakeups: u64,
+    /// Fibers that have been started and have not ended.
+    pub fibers: u64,
 }
 
 /// Counts what is going on.
@@ -47,6 +49,7 @@ pub unsafe extern "C-unwind" fn netfd_stats(out: *mut Stats) -> c_int {
             accepts: counts.accepts,
             parks: counts.parks,
             wakeups: counts.wakeups,
+            fibers: counts.fibers,
         };
         // SAFETY: the contract above.
         unsafe { fill(out, with_size) }.map(|()| 0)

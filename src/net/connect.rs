@@ -142,7 +142,7 @@ pub fn start(call: &Call, raddr: &Sockaddr, limits: Limits) -> Result<Progress> 
 
 /// Waits until the attempt is decided.
 fn decide(call: &Call, limits: Limits) -> Result<Sockaddr> {
-    let mut poller = Poller::default();
+    let mut poller = Poller::exact();
     loop {
         let ready = call.wait(Side::Write.event(), limits, &mut poller)?;
         match verdict(call, ready)? {

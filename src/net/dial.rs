@@ -143,13 +143,13 @@ impl Race<'_> {
     }
 
     fn until_won(&mut self) -> Result<Fd> {
-        let mut poller = Poller::default();
+        let mut poller = Poller::exact();
         loop {
             let won = if self.is_next_due() {
                 // Whom the caller kept waiting may be decided by now.
                 let won = self.look(None, &mut poller)?;
                 if won.is_none() && self.is_next_due() {
-                    poller = Poller::default();
+                    poller = Poller::exact();
                     self.begin_next()?
                 } else {
                     won
@@ -391,7 +391,7 @@ impl Race<'_> {
             };
             // It was said of this one, and not of the one that may follow it.
             ready = None;
-            *poller = Poller::default();
+            *poller = Poller::exact();
             let attempt = self.running.swap_remove(index);
             let of = (attempt.target, attempt.tries);
             let stopped = match decided {

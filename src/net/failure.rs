@@ -5,12 +5,13 @@
 use crate::addr;
 use crate::error::{Error, Result, Sys};
 use crate::fd::desc::Call;
+use crate::park;
+use crate::pool::{Pool, Pooled};
 use crate::strerror;
-use crate::sys::process::AtThreadEnd;
+use crate::sync::AtomicU32;
 use crate::sys::socket::{self, Sockaddr};
 use crate::text::{Long, Text};
-use core::cell::RefCell;
-use core::mem::{self, ManuallyDrop};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Room for the text of any failure.
 const TEXT_ROOM: usize = 512;
@@ -37,37 +38,54 @@ pub struct Failure {
     pub place: Place,
 }
 
-/// A thread's last failure. Without a destructor, as `park::OWN` is.
+/// A caller's last failure: a thread's or a fiber's.
+#[derive(Debug, Default)]
+struct Record {
+    last: Mutex<Last>,
+    link: AtomicU32,
+}
+
+#[derive(Debug, Default)]
 struct Last {
     failure: Option<Failure>,
     /// Its text, where that is not made of the failure alone.
-    text: ManuallyDrop<Long>,
+    text: Long,
 }
 
-thread_local! {
-    static LAST: RefCell<Last> = const {
-        RefCell::new(Last {
-            failure: None,
-            text: ManuallyDrop::new(Long::new()),
-        })
-    };
+impl Pooled for Record {
+    fn link(&self) -> &AtomicU32 {
+        &self.link
+    }
 }
 
-static AT_THREAD_END: AtThreadEnd = AtThreadEnd::new();
+static RECORDS: Pool<Record> = Pool::new();
 
-/// Gives back what the thread's last text took.
-fn thread_ends() {
-    set(|last| drop(mem::take(&mut *last.text)));
+static END: fn(u32) = end;
+
+/// Gives back the record of a caller who has ended.
+fn end(id: u32) {
+    if let Some(record) = RECORDS.get(id) {
+        *locked(record) = Last::default();
+        RECORDS.put(id);
+    }
 }
 
-/// Changes the thread's last failure. One whose thread-locals are gone has
-/// none.
-fn set(change: impl FnOnce(&mut Last)) {
-    let _ = LAST.try_with(|last| {
-        if let Ok(mut last) = last.try_borrow_mut() {
-            change(&mut last);
+fn locked(record: &Record) -> MutexGuard<'_, Last> {
+    // Only its caller locks it. A panic in between leaves what there was.
+    record.last.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The caller's record, made where there is none yet and memory for it.
+fn own() -> Option<&'static Record> {
+    let known = RECORDS.get(park::notes());
+    known.or_else(|| {
+        let (id, record) = RECORDS.take().ok()?;
+        if park::set_notes(id, &END) {
+            return Some(record);
         }
-    });
+        RECORDS.put(id);
+        None
+    })
 }
 
 impl Place {
@@ -110,37 +128,30 @@ pub fn record(op: &'static str, place: Place, error: Error) -> Error {
 /// alone can; empty: none.
 #[cold]
 pub fn record_as(op: &'static str, place: Place, error: Error, text: Long) -> Error {
-    // A text that nobody would free is left out.
-    let text = if !text.is_empty() && AT_THREAD_END.run(thread_ends) {
-        text
-    } else {
-        Long::new()
-    };
-    set(|last| {
-        last.failure = Some(Failure::new(op, place, error));
-        drop(mem::replace(&mut *last.text, text));
-    });
+    // Without memory for a record there is none.
+    if let Some(record) = own() {
+        let failure = Some(Failure::new(op, place, error));
+        *locked(record) = Last { failure, text };
+    }
     error.recorded()
 }
 
-/// The thread's last failure.
+/// The caller's last failure.
 pub fn last() -> Option<Failure> {
-    LAST.try_with(|last| last.try_borrow().ok().and_then(|last| last.failure))
-        .ok()
-        .flatten()
+    locked(RECORDS.get(park::notes())?).failure
 }
 
-/// Shows the text of the thread's last failure; empty: there is none.
+/// Shows the text of the caller's last failure; empty: there is none.
 pub fn read_text<T>(read: impl Fn(&[u8]) -> T) -> T {
-    let shown = LAST.try_with(|last| {
-        let last = last.try_borrow().ok()?;
-        if !last.text.is_empty() {
-            return Some(read(last.text.bytes()));
-        }
-        let failure = last.failure.as_ref()?;
-        Some(read(failure.text().bytes()))
-    });
-    shown.ok().flatten().unwrap_or_else(|| read(b""))
+    let Some(record) = RECORDS.get(park::notes()) else {
+        return read(b"");
+    };
+    let last = locked(record);
+    match &last.failure {
+        _ if !last.text.is_empty() => read(last.text.bytes()),
+        Some(failure) => read(failure.text().bytes()),
+        None => read(b""),
+    }
 }
 
 impl Failure {

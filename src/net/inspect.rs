@@ -4,6 +4,7 @@ use crate::addr;
 use crate::error::Result;
 use crate::fd::desc::Call;
 use crate::fd::{Turn, table};
+use crate::fiber;
 use crate::net::failure::Place;
 use crate::net::lookup;
 use crate::sync::Ordering;
@@ -19,6 +20,8 @@ pub struct Counts {
     pub open: u64,
     /// Callers that are parked, in a poll, in a queue, or for a lookup.
     pub parked: u64,
+    /// Fibers that have begun, or are about to, and have not ended.
+    pub fibers: u64,
     /// Connections that accept returned.
     pub accepts: u64,
     /// Times that a caller parked.
@@ -39,6 +42,7 @@ pub fn counts() -> Counts {
             counts.parked += u64::from(!waiter.second.load(Ordering::Relaxed));
         });
     }
+    counts.fibers = fiber::counts();
     counts.parked += u64::from(lookup::waiting());
     for entry in table::entries() {
         counts.accepts += entry.accepts.load(Ordering::Relaxed);

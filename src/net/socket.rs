@@ -126,7 +126,7 @@ fn until_ready(call: &Call, events: c_int, deadline: i64) -> Result<c_int> {
         deadline,
         token: None,
     };
-    let mut poller = Poller::default();
+    let mut poller = Poller::exact();
     loop {
         let ready = match call.wait(asked, limits, &mut poller) {
             Err(error) if error.same(DEADLINE) => {

@@ -3,13 +3,12 @@
 use crate::error::{Error, Result, Sys};
 use crate::fd::desc::{Call, Limits, Patience, Side};
 use crate::fd::table::Entry;
+use crate::fiber;
 use crate::net::failure::{Explain, Place, record};
 use crate::sync::Ordering;
 use crate::sys::Fd;
 use crate::sys::message::{self, IOV_MAX, IoVecs};
 use crate::sys::socket::{self, Bytes};
-use core::time::Duration;
-use std::thread;
 
 const READ: Limits = Limits::of(Side::Read);
 const WRITE: Limits = Limits::of(Side::Write);
@@ -91,9 +90,9 @@ pub fn end_of_stream(call: &Call) -> Result<usize> {
     {
         rounds += 1;
         if rounds < 100 {
-            thread::yield_now();
+            fiber::yield_now();
         } else {
-            thread::sleep(Duration::from_micros(50)); // it may have a lower priority
+            fiber::rest(50_000); // it may have a lower priority
         }
     }
     match entry.lost.load(Ordering::Acquire) {

@@ -23,6 +23,7 @@
 //! caller waits for `WOKEN` before it returns. So the eventfd is open, and the
 //! caller's, for as long as a waker may write it.
 
+use crate::park::host;
 use crate::sync::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use crate::sys::{event, futex};
 
@@ -33,7 +34,7 @@ const ASLEEP: u32 = 1;
 /// A waker is done with it.
 const WOKEN: u32 = 2;
 
-/// One parked caller. Its owner is a thread; it is never freed.
+/// One parked caller. Its owner is a thread, or a fiber; it is never freed.
 #[derive(Debug)]
 pub struct Waiter {
     state: AtomicU32,
@@ -52,6 +53,15 @@ pub struct Waiter {
     pub(crate) outcome: AtomicI32,
     /// Its owner has another one that counts: it is in two descriptors.
     pub(crate) second: AtomicBool,
+    /// Its own id.
+    pub(crate) id: AtomicU32,
+    /// The worker of the fiber that owns it, plus one; 0: a thread does. And
+    /// the fiber's number there, which is the worker's to know.
+    pub(crate) home: AtomicU32,
+    pub(crate) seat: AtomicU32,
+    /// It is on its way to its worker, who is to run its fiber, by this link.
+    pub(crate) mailed: AtomicBool,
+    pub(crate) mail: AtomicU32,
     /// For `netfd_dump`: the thread, and when it parked.
     pub(crate) thread: AtomicU32,
     pub(crate) since: AtomicI64,
@@ -69,6 +79,11 @@ impl Default for Waiter {
             queued: AtomicU32::new(0),
             outcome: AtomicI32::new(0),
             second: AtomicBool::new(false),
+            id: AtomicU32::new(0),
+            home: AtomicU32::new(0),
+            seat: AtomicU32::new(0),
+            mailed: AtomicBool::new(false),
+            mail: AtomicU32::new(0),
             thread: AtomicU32::new(0),
             since: AtomicI64::new(0),
         }
@@ -81,6 +96,7 @@ impl Waiter {
     /// with that process, and its number may be anything by now.
     pub fn adopt(&self, epoch: u32, thread: u32) {
         self.event.store(-1, Ordering::Relaxed);
+        self.home.store(0, Ordering::Relaxed);
         self.thread.store(thread, Ordering::Relaxed);
         self.queued.store(0, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Release);
@@ -119,8 +135,18 @@ impl Waiter {
             event::signal(event);
         }
         if self.state.swap(WOKEN, Ordering::AcqRel) == ASLEEP {
-            futex::wake(&self.state, 1);
+            if self.is_fiber() {
+                host::wake(self);
+            } else {
+                futex::wake(&self.state, 1);
+            }
         }
+    }
+
+    /// Whether a fiber owns it.
+    #[inline]
+    pub fn is_fiber(&self) -> bool {
+        self.home.load(Ordering::Relaxed) != 0
     }
 
     /// The owner's: sleeps until it is woken, at most until `deadline` (0: no
@@ -131,6 +157,9 @@ impl Waiter {
                 .compare_exchange(ARMED, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
         if asleep == Err(WOKEN) {
             return futex::Woken::Maybe;
+        }
+        if self.is_fiber() {
+            return host::sleep(self, deadline);
         }
         futex::wait(&self.state, ASLEEP, deadline)
     }

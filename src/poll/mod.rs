@@ -17,12 +17,15 @@
 //! sockets.
 
 mod edges;
+pub mod epoll;
 mod ppoll;
 
 use crate::error::Result;
-use crate::sys::Fd;
+use crate::park::Waiter;
+use crate::sys::{Fd, event};
 use edges::Edges;
 use libc::c_short;
+use once_cell::race::OnceRef;
 
 /// How long a caller sleeps at a time whom something cannot wake, for lack of an
 /// eventfd, say: 10 ms.
@@ -42,6 +45,38 @@ pub struct Watch {
     count: usize,
     /// An eventfd is missing: no descriptor was to be had for it.
     blind: bool,
+    /// What a fiber's poller has to know besides.
+    pub place: Place,
+}
+
+/// Where a caller waits: for pollers that remember descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which descriptor of its number it is; `None`: one that only this wait
+    /// knows.
+    pub generation: Option<u32>,
+    /// The turn under which it is waited for, by its number.
+    pub turn: usize,
+    /// A read that took less than it asked for has taken all: it is TCP.
+    pub drains: bool,
+    /// Until when; 0: no limit.
+    pub until: i64,
+    /// The tokens: which each of its eventfds is.
+    pub tokens: [u32; 4],
+}
+
+/// How a fiber waits: by its worker's poller, with its waiter.
+#[derive(Debug)]
+pub struct Back {
+    /// Waits once.
+    pub wait: fn(&Watch, &Poller, &Waiter) -> Result<Outcome>,
+}
+
+static BACK: OnceRef<'static, Back> = OnceRef::new();
+
+/// Says how fibers wait; once is enough.
+pub fn set_back(back: &'static Back) {
+    let _ = BACK.set(back);
 }
 
 impl Watch {
@@ -53,7 +88,43 @@ impl Watch {
             others: [-1; 4],
             count: 0,
             blind: false,
+            place: Place {
+                generation: None,
+                turn: 0,
+                drains: false,
+                until: 0,
+                tokens: [0; 4],
+            },
         }
+    }
+
+    /// The descriptor; -1: none.
+    pub fn fd(&self) -> Fd {
+        self.fd
+    }
+
+    /// For what.
+    pub fn events(&self) -> c_short {
+        self.events
+    }
+
+    /// Whether something is missing that would wake it.
+    pub fn is_blind(&self) -> bool {
+        self.blind
+    }
+
+    /// As `add`, of a token's eventfd: which token's it is.
+    pub fn add_token(&mut self, event: Option<Fd>, serial: u32) {
+        if let Some(place) = self.place.tokens.get_mut(self.count) {
+            *place = serial;
+        }
+        self.add(event);
+    }
+
+    /// The tokens' eventfds, and whose they are.
+    pub fn tokens(&self) -> impl Iterator<Item = (Fd, u32)> {
+        let all = self.others().iter().copied().zip(self.place.tokens);
+        all.filter(|(_, serial)| *serial != 0)
     }
 
     /// Waits for an eventfd as well. `None`: there should be one.
@@ -84,6 +155,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The descriptor is ready for `events`, if there are any.
+    pub const fn ready(events: c_short) -> Self {
+        Self {
+            ready: events,
+            other: false,
+            signal: false,
+        }
+    }
+
     /// The descriptor has an error.
     pub const ERROR: Self = Self {
         ready: libc::POLLERR,
@@ -102,17 +182,55 @@ impl Outcome {
 pub struct Poller {
     misses: u32,
     edges: Option<Edges>,
+    /// The call was tried before it waited, and found nothing.
+    tried: bool,
+    /// Whoever waits wants to know for what the descriptor is ready.
+    exact: bool,
 }
 
 impl Poller {
     /// Says that the call found nothing though the descriptor was ready.
     pub fn missed(&mut self) {
         self.misses = self.misses.saturating_add(1);
+        self.tried = true;
+    }
+
+    /// Says that the call found nothing before it waited.
+    pub fn tried(&mut self) {
+        self.tried = true;
+    }
+
+    /// Whether the call was tried since the wait before, or before the first.
+    pub fn was_tried(&self) -> bool {
+        self.tried
+    }
+
+    /// Whether what the descriptor is ready for has to be known.
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Whether edges for `events` lead nowhere: see above, on unixgram.
+    pub fn is_in_vain(&self, events: c_short) -> bool {
+        self.misses > 3 && events == libc::POLLOUT
+    }
+
+    /// A poller for whoever wants to know for what the descriptor is ready.
+    pub fn exact() -> Self {
+        Self {
+            exact: true,
+            ..Self::default()
+        }
     }
 
     /// Waits, at most `timeout` nanoseconds (negative: for ever).
     #[inline]
-    pub fn wait(&mut self, watch: Watch, timeout: i64) -> Result<Outcome> {
+    pub fn wait(&mut self, watch: Watch, timeout: i64, waiter: &Waiter) -> Result<Outcome> {
+        if waiter.is_fiber()
+            && let Some(back) = BACK.get()
+        {
+            return (back.wait)(&watch, self, waiter);
+        }
         let cut = if watch.blind {
             slice_of(timeout)
         } else {
@@ -126,7 +244,7 @@ impl Poller {
 
     #[cold]
     fn wait_for_edges(&mut self, watch: Watch, cut: i64) -> Result<Outcome> {
-        if self.misses > 3 && watch.events == libc::POLLOUT {
+        if self.is_in_vain(watch.events) {
             return again(watch, if cut < 0 { REST } else { cut.min(REST) });
         }
         if self.edges.as_ref().is_none_or(|edges| !edges.watch(watch)) {
@@ -138,6 +256,19 @@ impl Poller {
             None => again(watch, slice_of(cut)),
         }
     }
+}
+
+/// Looks, without waiting, for which of `events` a descriptor is ready.
+pub fn now(fd: Fd, events: c_short) -> Result<c_short> {
+    let mut set = [event::interest(fd, events)];
+    // A signal interrupts it, though it does not wait.
+    while let Err(error) = event::ppoll(&mut set, 0) {
+        if !error.is(libc::EINTR) {
+            return Err(error);
+        }
+    }
+    let [polled] = set;
+    Ok(polled.revents)
 }
 
 /// Waits for the eventfds only, and then has the caller try.

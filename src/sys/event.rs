@@ -76,6 +76,41 @@ impl Epoll {
         check(added, Sys::EpollCtl).map(drop)
     }
 
+    /// As `add`; one that is in the set already is told of anew.
+    pub fn put(&self, fd: Fd, events: u32, key: u64) -> Result<()> {
+        match self.add(fd, events, key) {
+            Err(error) if error.is(libc::EEXIST) => {
+                let mut event = libc::epoll_event { events, u64: key };
+                // SAFETY: `event` is readable over the call.
+                let put = unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_MOD, fd, &mut event) };
+                check(put, Sys::EpollCtl).map(drop)
+            }
+            other => other,
+        }
+    }
+
+    /// Takes `fd` out, where it is in.
+    pub fn remove(&self, fd: Fd) {
+        // SAFETY: EPOLL_CTL_DEL looks at no event.
+        unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_DEL, fd, ptr::null_mut()) };
+    }
+
+    /// Waits for events, at most `timeout` nanoseconds, rounded up to
+    /// milliseconds (negative: for ever).
+    pub fn wait_ns<'a>(
+        &self,
+        events: &'a mut [libc::epoll_event],
+        timeout: i64,
+    ) -> Result<&'a [libc::epoll_event]> {
+        const MS: i64 = 1_000_000;
+        let ms = if timeout < 0 {
+            -1
+        } else {
+            c_int::try_from(timeout.saturating_add(MS - 1) / MS).unwrap_or(c_int::MAX)
+        };
+        self.wait(events, ms)
+    }
+
     /// Waits for events, at most `timeout` milliseconds (negative: for ever).
     /// Returns those that came: their flags and keys.
     pub fn wait<'a>(

@@ -8,6 +8,7 @@ pub mod event;
 pub mod file;
 pub mod futex;
 pub mod lookup;
+pub mod memory;
 pub mod message;
 pub mod option;
 pub mod process;
@@ -109,7 +110,20 @@ pub fn socket_file(path: &[u8]) -> Result<(u64, u64)> {
 /// getenv(3), copied.
 pub fn environment(name: &core::ffi::CStr) -> Result<Option<Vec<u8>>> {
     // SAFETY: the name ends with a NUL.
-    let value = unsafe { libc::getenv(name.as_ptr()) };
+    copied(unsafe { libc::getenv(name.as_ptr()) })
+}
+
+/// secure_getenv(3), copied: nothing where the process has another's rights.
+pub fn secure_environment(name: &core::ffi::CStr) -> Result<Option<Vec<u8>>> {
+    // SAFETY: the name ends with a NUL.
+    copied(unsafe { secure_getenv(name.as_ptr()) })
+}
+
+unsafe extern "C" {
+    fn secure_getenv(name: *const libc::c_char) -> *const libc::c_char;
+}
+
+fn copied(value: *const libc::c_char) -> Result<Option<Vec<u8>>> {
     if value.is_null() {
         return Ok(None);
     }

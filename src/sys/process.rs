@@ -263,6 +263,32 @@ impl Drop for Blocked {
     }
 }
 
+/// How many processors this process may run on.
+pub fn processors() -> u32 {
+    // SAFETY: an all-zero cpu_set_t is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the set is there to be written, and as large as said.
+    let got = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
+    if got != 0 {
+        return 1;
+    }
+    // SAFETY: the set is there to be read.
+    let count = unsafe { libc::CPU_COUNT(&set) };
+    u32::try_from(count).unwrap_or(1).max(1)
+}
+
+/// The address of a function that some library of this process has; 0: none.
+pub fn symbol(name: &core::ffi::CStr) -> usize {
+    // SAFETY: the name ends with a NUL.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
+}
+
+/// Ends the process without further ado.
+pub fn exit_now() -> ! {
+    // SAFETY: it runs nothing of this process any more.
+    unsafe { libc::_exit(0) }
+}
+
 /// The process's number.
 pub fn id() -> u32 {
     std::process::id()

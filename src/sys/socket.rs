@@ -246,6 +246,26 @@ pub fn peer_credentials(fd: Fd) -> Result<libc::ucred> {
     check(got, Sys::GetSockOpt).map(|_| who)
 }
 
+/// Whether close(2) of the socket may take its time: SO_LINGER.
+pub fn lingers(fd: Fd) -> bool {
+    let mut linger = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    let mut len = len_of::<libc::linger>();
+    // SAFETY: `linger` is writable for the `len` bytes it has.
+    let got = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw mut linger).cast(),
+            &mut len,
+        )
+    };
+    got == 0 && linger.l_onoff != 0 && linger.l_linger > 0
+}
+
 /// shutdown(2).
 pub fn shutdown(fd: Fd, how: c_int) -> Result<()> {
     // SAFETY: shutdown takes no pointer.

@@ -45,6 +45,22 @@ pub struct netfd_cancel {
     _opaque: [u8; 0],
 }
 
+/// `struct netfd_group`, which is opaque.
+#[repr(C)]
+pub struct netfd_group {
+    _opaque: [u8; 0],
+}
+
+/// `struct netfd_serve_config`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct netfd_serve_config {
+    pub size: usize,
+    pub drain_timeout: i64,
+    pub max_connections: c_int,
+    pub stack_size: usize,
+}
+
 /// `struct netfd_error`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -69,6 +85,7 @@ pub struct netfd_stats {
     pub accepts: u64,
     pub parks: u64,
     pub wakeups: u64,
+    pub fibers: u64,
 }
 
 /// What `control` is in the two configs.
@@ -310,6 +327,23 @@ unsafe extern "C" {
         sa: *mut sockaddr_storage,
         len: *mut socklen_t,
     ) -> c_int;
+    pub fn netfd_go(body: Option<unsafe extern "C" fn(*mut c_void)>, arg: *mut c_void) -> c_int;
+    pub fn netfd_serve(
+        listener: c_int,
+        handler: Option<unsafe extern "C" fn(c_int, *mut c_void)>,
+        arg: *mut c_void,
+        cfg: *const netfd_serve_config,
+    ) -> c_int;
+    pub fn netfd_sleep(ns: i64) -> c_int;
+    pub fn netfd_yield();
+    pub fn netfd_in_fiber() -> c_int;
+    pub fn netfd_block(body: Option<unsafe extern "C" fn(*mut c_void)>, arg: *mut c_void) -> c_int;
+    pub fn netfd_group_new() -> *mut netfd_group;
+    pub fn netfd_group_add(g: *mut netfd_group, n: c_int) -> c_int;
+    pub fn netfd_group_done(g: *mut netfd_group) -> c_int;
+    pub fn netfd_group_wait(g: *mut netfd_group, deadline: i64, cancel: *mut netfd_cancel)
+    -> c_int;
+    pub fn netfd_group_free(g: *mut netfd_group);
     pub fn netfd_stats(out: *mut netfd_stats) -> c_int;
     pub fn netfd_dump(out_fd: c_int) -> c_int;
 }

@@ -1,0 +1,17 @@
+//! Fibers: functions with stacks of their own, many on one thread, which park
+//! where a thread would block.
+//!
+//! `stack.rs` is what they run on, `worker.rs` the thread that runs them (its
+//! queue, its mail, its timers, its poller), `runtime.rs` all workers of the
+//! process. What C sees is in `net::go` and `ffi::fiber`.
+
+mod foreign;
+mod runtime;
+mod stack;
+mod timers;
+mod worker;
+
+pub use foreign::{Handler, call, handle};
+pub use runtime::{counts, go};
+pub use stack::MOST as STACK_MAX;
+pub use worker::{is_inside, rest, yield_now};
