@@ -17,8 +17,10 @@ use crate::sync::Ordering;
 use crate::sys::futex::Woken;
 use crate::sys::{self, Fd, process, time};
 use core::cell::{Cell, RefCell};
+use core::panic::AssertUnwindSafe;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::collections::VecDeque;
+use std::panic::catch_unwind;
 
 /// How long a caller rests that edges called for nothing: 1 ms.
 const REST: i64 = 1_000_000;
@@ -177,7 +179,8 @@ impl Unborn {
         let [local] = Box::leak(self.0);
         LOCAL.set(Some(local));
         loop {
-            local.turn();
+            // A panic is a bug of ours, and no reason for all fibers to stop.
+            let _ = catch_unwind(AssertUnwindSafe(|| local.turn()));
         }
     }
 }
@@ -353,7 +356,7 @@ impl Local {
             let then = time::now().saturating_add(ns);
             until = if until == 0 { then } else { until.min(then) };
         };
-        let mut rests = false;
+        let (mut rests, mut once) = (false, false);
         if let (true, Some(generation)) = (fd >= 0, place.generation) {
             if !poller.was_tried() && !poller.is_exact() && !place.drains {
                 return Ok(ready); // it costs less to try than to know
@@ -372,7 +375,7 @@ impl Local {
             self.set.borrow_mut().begin(fd, place.turn, seat);
         } else if fd >= 0 {
             match self.set.borrow_mut().watch_once(fd, events, seat) {
-                Ok(()) => {}
+                Ok(()) => once = true,
                 Err(error) if error.is(libc::EPERM) => return Ok(ready), // a file
                 Err(_) => rests = true,
             }
@@ -387,9 +390,10 @@ impl Local {
             return Ok(Outcome::default());
         }
         if place.generation.is_none() {
-            let now = crate::poll::now(fd, events)?;
-            self.set.borrow_mut().forget(fd);
-            return Ok(Outcome::ready(now));
+            if once {
+                self.set.borrow_mut().forget(fd);
+            }
+            return crate::poll::now(fd, events).map(Outcome::ready);
         }
         self.set.borrow_mut().end(fd, place.turn);
         if poller.is_exact() {

@@ -74,14 +74,23 @@ pub fn dump(out: Fd) -> Result<()> {
         let mut parked = Vec::new();
         entry.mutex.each(epoch, |turn, polls, waiter| {
             if parked.try_reserve(1).is_ok() {
-                let thread = waiter.thread.load(Ordering::Relaxed);
+                let who = if waiter.is_fiber() {
+                    let seat = waiter.seat.load(Ordering::Relaxed);
+                    ("fiber", seat, waiter.home.load(Ordering::Relaxed))
+                } else {
+                    ("thread", waiter.thread.load(Ordering::Relaxed), 0)
+                };
                 let since = waiter.since.load(Ordering::Relaxed);
-                parked.push((doing(turn, polls), thread, now - since));
+                parked.push((who, doing(turn, polls), now - since));
             }
         });
-        for (doing, thread, ns) in parked {
+        for ((what, number, worker), doing, ns) in parked {
             let ms = ns.max(0) / 1_000_000;
-            let _ = writeln!(text, "  thread {thread} {doing}, parked for {ms} ms");
+            let _ = write!(text, "  {what} {number} ");
+            if worker > 0 {
+                let _ = write!(text, "of worker {worker} ");
+            }
+            let _ = writeln!(text, "{doing}, parked for {ms} ms");
             flush(&mut text, out)?;
         }
     }

@@ -155,10 +155,11 @@ impl Set {
     }
 
     /// Has the fiber `who` told, once, that `fd` is ready: a descriptor that
-    /// only this wait knows.
+    /// only this wait knows. Another fiber that waits for it has the one place
+    /// that there is (`-EEXIST`).
     pub fn watch_once(&mut self, fd: Fd, events: c_short, who: u32) -> Result<()> {
         let events = u32::from(events.unsigned_abs()) | libc::EPOLLONESHOT as u32;
-        self.epoll.put(fd, events, ONCE | u64::from(who))
+        self.epoll.add(fd, events, ONCE | u64::from(who))
     }
 
     /// Takes such a one out again.
