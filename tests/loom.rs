@@ -101,6 +101,8 @@ mod sys {
     }
 }
 
+#[path = "../src/fiber/mail.rs"]
+mod mail;
 #[path = "../src/fd/mutex.rs"]
 mod mutex;
 #[path = "../src/fd/queue.rs"]
@@ -143,6 +145,7 @@ mod park {
 use error::{CLOSED, DEADLINE, Result};
 use loom::sync::Arc;
 use loom::thread;
+use mail::Mailbox;
 use mutex::FdMutex;
 use park::{Slot, Waiter};
 use sync::{AtomicBool, AtomicU32, Ordering};
@@ -535,4 +538,41 @@ fn a_copy_and_the_closer_of_one_of_its_descriptors() {
             assert_eq!(if of_src { &dst } else { &src }.destroy(), Ok(()));
         });
     }
+}
+
+/// A worker that sleeps when it has no mail, and senders who wake it where they
+/// have to: all mail arrives, and nobody sleeps over any.
+#[test]
+fn a_worker_and_two_who_leave_mail_for_it() {
+    explore(3, || {
+        const WAKER: i32 = 0;
+        event::set(WAKER, Event::Empty);
+        let mailbox = Arc::new(Mailbox::default());
+        let links = Arc::new([0; 3].map(AtomicU32::new));
+        let senders: Vec<_> = (1..3)
+            .map(|id: u32| {
+                let (mailbox, links) = (mailbox.clone(), links.clone());
+                thread::spawn(move || {
+                    if mailbox.leave(id, &links[id as usize]) {
+                        event::signal(WAKER);
+                    }
+                })
+            })
+            .collect();
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            let link_of = |id: u32| (id != 0).then(|| &links[id as usize]);
+            mailbox.collect(link_of, |id| came.push(id));
+            if came.len() < 2 && mailbox.falls_asleep() {
+                event::poll(WAKER);
+                event::drain(WAKER); // its edge was taken
+            }
+            mailbox.awakes();
+        }
+        came.sort_unstable();
+        assert_eq!(came, [1, 2]);
+        for sender in senders {
+            sender.join().expect("it does not panic");
+        }
+    });
 }

@@ -6,6 +6,7 @@
 //! process. What C sees is in `net::go` and `ffi::fiber`.
 
 mod foreign;
+mod mail;
 mod runtime;
 mod stack;
 mod timers;

@@ -5,12 +5,13 @@
 
 use crate::error::{Error, Result, Sys};
 use crate::fiber::foreign::{self, Body};
+use crate::fiber::mail::Mailbox;
 use crate::fiber::stack::Stack;
 use crate::fiber::worker::{self, BACK, HOST, Unborn};
 use crate::park::{self, Waiter};
 use crate::poll;
 use crate::pool::{self, Pool, Pooled};
-use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Fd, event, process};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -18,14 +19,12 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize};
 /// The most workers.
 const WORKERS_MAX: u32 = 64;
 
-/// What is left for a worker by others: who is to be woken, who is to be born.
+/// A worker, as others see it.
 #[derive(Debug, Default)]
 pub struct Post {
-    /// The last thing that was left: the id of a waiter, or of a newborn with
-    /// `BIRTH` set; each leads to the one before.
-    mail: AtomicU32,
-    /// The worker sleeps, or is about to.
-    asleep: AtomicBool,
+    /// Who is to be woken, and who is to be born: the id of a waiter, or of a
+    /// newborn with `BIRTH` set.
+    mail: Mailbox,
     /// Its eventfd.
     event: AtomicI32,
     /// How many fibers it has.
@@ -100,16 +99,9 @@ impl Post {
         self.event.load(Ordering::Relaxed)
     }
 
-    /// The worker's: it is going to sleep. False: there is mail.
-    pub fn falls_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        self.mail.load(Ordering::SeqCst) == 0
-    }
-
-    /// The worker's: it is awake.
-    pub fn awakes(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+    /// The worker's mailbox.
+    pub fn mail(&self) -> &Mailbox {
+        &self.mail
     }
 
     /// A fiber of the worker's has ended.
@@ -117,48 +109,26 @@ impl Post {
         self.fibers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn push(&self, id: u32, link: &AtomicU32) {
-        let mut head = self.mail.load(Ordering::Relaxed);
-        loop {
-            link.store(head, Ordering::Relaxed);
-            match self
-                .mail
-                .compare_exchange_weak(head, id, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+    fn leave(&self, id: u32, link: &AtomicU32) {
+        if self.mail.leave(id, link) {
             event::signal(self.event());
         }
     }
 
-    /// Takes all mail, the oldest first.
+    /// Opens all mail, the oldest first.
     pub fn collect(&self, mut open: impl FnMut(Mail)) {
-        if self.mail.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        // It comes newest first; turned round by its own links.
-        let mut rest = self.mail.swap(0, Ordering::AcqRel);
-        let mut oldest = 0;
-        while rest != 0 {
-            let next = link_of(rest).map_or(0, |link| link.swap(oldest, Ordering::Relaxed));
-            oldest = rest;
-            rest = next;
-        }
-        while oldest != 0 {
-            let next = link_of(oldest).map_or(0, |link| link.load(Ordering::Relaxed));
-            if let Some(mail) = opened(oldest) {
+        self.mail.collect(link_of, |id| {
+            if let Some(mail) = opened(id) {
                 open(mail);
             }
-            oldest = next;
-        }
+        });
     }
 }
 
 fn link_of(id: u32) -> Option<&'static AtomicU32> {
+    if id == 0 {
+        return None;
+    }
     if id & BIRTH == 0 {
         return park::any(id).map(|waiter| &waiter.mail);
     }
@@ -195,7 +165,7 @@ pub fn mail(waiter: &Waiter) {
         return;
     };
     if !waiter.mailed.swap(true, Ordering::AcqRel) {
-        post.push(waiter.id.load(Ordering::Relaxed), &waiter.mail);
+        post.leave(waiter.id.load(Ordering::Relaxed), &waiter.mail);
     }
 }
 
@@ -209,7 +179,7 @@ fn send(post: &Post, birth: Birth) -> Result<()> {
     newborn.stack_at.store(at, Ordering::Relaxed);
     newborn.stack_size.store(size, Ordering::Relaxed);
     newborn.waiter.store(birth.waiter, Ordering::Relaxed);
-    post.push(id | BIRTH, &newborn.mail);
+    post.leave(id | BIRTH, &newborn.mail);
     Ok(())
 }
 
@@ -305,8 +275,7 @@ fn hire() -> Result<u32> {
 fn hire_one(number: u32) -> Result<()> {
     let (id, post) = POSTS.take()?;
     let event = event::eventfd().inspect_err(|_| POSTS.put(id))?;
-    post.mail.store(0, Ordering::Relaxed);
-    post.asleep.store(false, Ordering::Relaxed);
+    post.mail.clear();
     post.fibers.store(0, Ordering::Relaxed);
     post.event.store(event, Ordering::Relaxed);
     if let Some(place) = TEAM.get(number as usize) {

@@ -207,7 +207,7 @@ impl Local {
 
     fn poll(&self, timeout: i64) {
         // Whoever leaves mail from here on writes the eventfd.
-        let timeout = if timeout != 0 && self.post.falls_asleep() {
+        let timeout = if timeout != 0 && self.post.mail().falls_asleep() {
             timeout
         } else {
             0
@@ -216,7 +216,7 @@ impl Local {
             Told::Fiber(seat) => self.make_ready(seat),
             Told::Token(event, serial) => self.tell_listeners(event, serial),
         });
-        self.post.awakes();
+        self.post.mail().awakes();
         // Never, but for a set that somebody closed: better slow than hot.
         if waited.is_err() {
             std::thread::sleep(core::time::Duration::from_millis(1));
