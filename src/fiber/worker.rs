@@ -363,14 +363,19 @@ impl Local {
             }
             let watched = self.set.borrow_mut().watch(fd, generation + 1);
             rests = watched.is_err() || poller.is_in_vain(events);
-            if poller.is_exact() {
+            // What stands there already has no edge; but what has been looked
+            // at in vain (an entry in the error queue) may stand for ever.
+            let looks = poller.is_exact() && !poller.was_tried();
+            let edge =
+                watched.is_ok() && self.set.borrow_mut().take(fd, events, poller.was_tried());
+            if edge && !poller.is_exact() {
+                return Ok(ready);
+            }
+            if edge || looks {
                 let now = crate::poll::now(fd, events)?;
                 if now != 0 {
                     return Ok(Outcome::ready(now));
                 }
-            } else if watched.is_ok() && self.set.borrow_mut().take(fd, events, poller.was_tried())
-            {
-                return Ok(ready);
             }
             self.set.borrow_mut().begin(fd, place.turn, seat);
         } else if fd >= 0 {
