@@ -418,7 +418,7 @@ impl Call {
                     }
                     self.entry.parks.fetch_add(1, Ordering::Relaxed);
                     let place = Place {
-                        generation: (fd == self.fd).then(|| self.tag.generation()),
+                        generation: (fd == self.fd).then(|| self.entry.which()),
                         turn: turn as usize,
                         drains: self.entry.kind().drains(),
                         ..Place::default()

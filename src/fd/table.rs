@@ -106,6 +106,8 @@ pub struct Entry {
     pub(crate) peer: Peer,
     /// A connection that was accepted and found no memory, plus 1.
     homeless: AtomicI32,
+    /// Counts the descriptors that had this number.
+    uses: AtomicU32,
     /// The `net::serve` whose connection it is; 0: none's.
     pub(crate) server: AtomicU32,
     /// The socket file that goes with the descriptor; 0: none.
@@ -155,6 +157,7 @@ pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
     let (tag, state) = entry.mutex.renew(process::epoch(), kind.takes_turns());
     entry.announce_end(entry.closer.take(), REPLACED);
     entry.forget();
+    entry.uses.fetch_add(1, Ordering::Release);
     entry.kind.store(kind.bits(), Ordering::Relaxed);
     if let Some(peer) = peer {
         entry.peer.set(peer);
@@ -183,6 +186,12 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
 }
 
 impl Entry {
+    /// Which descriptor of its number it is, for those who remember it beyond
+    /// a call: the generation of a `Tag` comes round after 8192.
+    pub fn which(&self) -> u32 {
+        self.uses.load(Ordering::Acquire) & 0x1fff_ffff
+    }
+
     /// What kind of socket it is.
     pub fn kind(&self) -> Kind {
         Kind::from_bits(self.kind.load(Ordering::Relaxed))

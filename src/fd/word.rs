@@ -86,11 +86,6 @@ impl Tag {
         Self(bits)
     }
 
-    /// Its generation: which descriptor of its number it is.
-    pub const fn generation(self) -> u32 {
-        ((self.0 & GENERATION) >> GENERATION_SHIFT) as u32
-    }
-
     const fn of(word: u64) -> Self {
         Self(with_state(word & TAG, State::Open))
     }

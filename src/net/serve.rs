@@ -60,6 +60,7 @@ struct Visit {
     server: AtomicU32,
     fd: AtomicI32,
     tag: AtomicU64,
+    which: AtomicU32,
     link: AtomicU32,
 }
 
@@ -98,13 +99,16 @@ extern "C" fn visit(arg: *mut c_void) {
     let Some(visit) = VISITS.get(id) else { return };
     let fd = visit.fd.load(Ordering::Relaxed);
     let tag = Tag::of_bits(visit.tag.load(Ordering::Relaxed));
+    let which = visit.which.load(Ordering::Relaxed);
     let Some(server) = SERVERS.get(visit.server.load(Ordering::Relaxed)) else {
         return;
     };
     VISITS.put(id);
     let handler = server.handler.load(Ordering::Relaxed);
     fiber::handle(handler, fd, server.arg.load(Ordering::Relaxed));
-    if let Ok(entry) = table::find(fd) {
+    if let Ok(entry) = table::find(fd)
+        && entry.which() == which
+    {
         entry.destroy_of(fd, tag); // unless it was detached
     }
     server.leave();
@@ -207,6 +211,7 @@ fn start(conn: Fd, id: u32, server: &Server, stack_size: usize) -> Result<()> {
         visiting.server.store(id, Ordering::Relaxed);
         visiting.fd.store(conn, Ordering::Relaxed);
         visiting.tag.store(tag.bits(), Ordering::Relaxed);
+        visiting.which.store(entry.which(), Ordering::Relaxed);
         server.running.fetch_add(1, Ordering::AcqRel);
         let arg = core::ptr::without_provenance_mut(number as usize);
         fiber::go(visit, arg, stack_size).inspect_err(|_| {
