@@ -138,8 +138,10 @@ fn link_of(id: u32) -> Option<&'static AtomicU32> {
 fn opened(id: u32) -> Option<Mail> {
     if id & BIRTH == 0 {
         let waiter = park::any(id)?;
-        // From here on it may be left once more.
-        waiter.mailed.store(false, Ordering::Release);
+        // From here on it may be left once more. A swap, for whoever found it
+        // in the mail meanwhile has left it to this worker to read what he
+        // wrote before: which worker is its home by now.
+        waiter.mailed.swap(false, Ordering::AcqRel);
         return Some(Mail::Wake(waiter));
     }
     let id = id & !BIRTH;
