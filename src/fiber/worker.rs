@@ -280,8 +280,8 @@ impl Local {
             if deadline == 0 || (it.timer != 0 && it.timer <= deadline) {
                 return Ok(());
             }
-            it.timer = deadline;
-            self.timers.borrow_mut().put(deadline, seat)
+            let put = self.timers.borrow_mut().put(deadline, seat);
+            put.inspect(|()| it.timer = deadline)
         });
         if let Some(Err(_)) = armed {
             self.make_ready(seat); // no memory for a timer: it comes back at once
