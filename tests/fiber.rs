@@ -7,6 +7,7 @@
 
 mod common;
 
+use common::calls::*;
 use common::*;
 use libc::c_void;
 use std::sync::mpsc;
@@ -79,4 +80,58 @@ fn a_worker_hears_of_a_number_that_came_round_without_it() {
             }
         },
     );
+}
+
+/// What a hang-up brings comes with the last bytes, in one edge: the worker is
+/// busy meanwhile.
+#[test]
+fn the_end_of_a_stream_is_read_after_bytes_that_came_with_it() {
+    on_one_worker(
+        "the_end_of_a_stream_is_read_after_bytes_that_came_with_it",
+        || {
+            let (one, other) = tcp_pair();
+            let reader = fiber(move || {
+                let mut buf = [0; 100];
+                [(); 3].map(|()| read(one, &mut buf))
+            });
+            await_parked(one, 1);
+            assert_eq!(write(other, b"a"), 1);
+            await_parked(one, 1);
+            fiber(move || {
+                plain_send(other, b"bc");
+                assert_eq!(shutdown(other, libc::SHUT_WR), 0);
+            })
+            .join();
+            assert_eq!(reader.join(), [1, 2, 0]);
+            assert_eq!((destroy(one), destroy(other)), (0, 0));
+        },
+    );
+}
+
+/// Each of those who queue for it reads the end.
+#[test]
+fn the_end_of_a_stream_is_read_by_all_fibers_that_take_turns() {
+    let (one, other) = tcp_pair();
+    let readers: Vec<_> = (0..6)
+        .map(|_| {
+            fiber(move || {
+                loop {
+                    match read(one, &mut [0; 100]) {
+                        n if n > 0 => {}
+                        n => return n,
+                    }
+                }
+            })
+        })
+        .collect();
+    await_parked(one, 6);
+    for _ in 0..20 {
+        assert_eq!(write(other, b"abc"), 3);
+        await_parked(one, 6);
+    }
+    assert_eq!(shutdown(other, libc::SHUT_WR), 0);
+    for reader in readers {
+        assert_eq!(reader.join(), 0);
+    }
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
 }

@@ -404,7 +404,7 @@ impl Local {
         if poller.is_exact() {
             return crate::poll::now(fd, events).map(Outcome::ready);
         }
-        let edge = self.set.borrow_mut().take(fd, events, true);
+        let edge = self.set.borrow_mut().take(fd, events, false);
         let rested = rests && woken == Woken::Deadline;
         Ok(if edge || rested {
             ready
