@@ -5,54 +5,22 @@
 //! and runtime/proc_test.go. What needs a process of its own is in
 //! `tests/c/fiber.c` and `tests/c/fiberxx.cc`.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that is out of range has failed"
+)]
+
 mod common;
 
 use common::calls::*;
+use common::fibers::*;
 use common::*;
-use libc::c_void;
-use std::sync::mpsc;
-
-/// What a fiber runs, in a box.
-type Body = Box<dyn FnOnce() + Send>;
-
-unsafe extern "C" fn run(arg: *mut c_void) {
-    // SAFETY: `go` made it of such a box, for this fiber.
-    let body = unsafe { Box::from_raw(arg.cast::<Body>()) };
-    body();
-}
-
-/// netfd_go() of a closure.
-fn go(body: impl FnOnce() + Send + 'static) {
-    let body: Body = Box::new(body);
-    let arg = Box::into_raw(Box::new(body)).cast();
-    // SAFETY: `run` takes such a box.
-    assert_eq!(unsafe { netfd_go(Some(run), arg) }, 0, "{}", error_text());
-}
-
-/// A fiber whose result is waited for.
-struct Fiber<T>(mpsc::Receiver<T>);
-
-/// Starts a fiber.
-fn fiber<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Fiber<T> {
-    let (send, result) = mpsc::channel();
-    go(move || {
-        let _ = send.send(body());
-    });
-    Fiber(result)
-}
-
-impl<T> Fiber<T> {
-    /// Its result, for a thread to wait for.
-    fn join(self) -> T {
-        let result = self.0.recv_timeout(GUARD);
-        result.expect("the fiber ends in time, and by itself")
-    }
-}
-
-/// As `alone_under`, with one worker and no wrapper.
-fn on_one_worker(test: &str, body: impl FnOnce()) {
-    let _ = alone_under(test, &[], &[("NETFD_WORKERS", "1")], body);
-}
+use libc::c_int;
+use std::cell::Cell;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 /// The edges of a number are those of the descriptor that has it now, however
 /// many had it before.
@@ -80,6 +48,814 @@ fn a_worker_hears_of_a_number_that_came_round_without_it() {
             }
         },
     );
+}
+
+/// A byte in each direction over a pair, so that the fiber parks.
+fn park_once() {
+    sleep(MS);
+}
+
+#[test]
+fn a_fiber_runs_on_another_thread_and_says_so() {
+    assert!(!in_fiber());
+    let (inside, thread) = fiber(|| (in_fiber(), thread_id())).join();
+    assert!(inside);
+    assert_ne!(thread, thread_id());
+}
+
+#[test]
+fn go_without_a_function_is_efault() {
+    // SAFETY: NULL is told.
+    assert_eq!(unsafe { netfd_go(None, null_mut()) }, -libc::EFAULT);
+}
+
+#[test]
+fn a_fiber_starts_fibers() {
+    let sum = Arc::new(AtomicU32::new(0));
+    let (send, ended) = mpsc::channel();
+    for _ in 0..10 {
+        let (sum, send) = (Arc::clone(&sum), send.clone());
+        go(move || {
+            for _ in 0..10 {
+                let (sum, send) = (Arc::clone(&sum), send.clone());
+                go(move || {
+                    sum.fetch_add(1, Ordering::Relaxed);
+                    let _ = send.send(());
+                });
+            }
+        });
+    }
+    for _ in 0..100 {
+        ended.recv_timeout(GUARD).expect("each ends");
+    }
+    assert_eq!(sum.load(Ordering::Relaxed), 100);
+}
+
+#[test]
+fn a_fiber_stays_on_its_worker_over_every_kind_of_park() {
+    let fibers: Vec<_> = (0..20)
+        .map(|_| {
+            fiber(|| {
+                let first = thread_id();
+                let (one, other) = unix_pair(libc::SOCK_STREAM);
+                let mut seen = vec![];
+                sleep(MS);
+                seen.push(thread_id());
+                yield_now();
+                seen.push(thread_id());
+                let writer = fiber(move || write(other, b"a"));
+                assert_eq!(read(one, &mut [0]), 1);
+                seen.push(thread_id());
+                block(|| sleep(MS));
+                seen.push(thread_id());
+                assert_eq!(set_read_deadline(one, after(MS)), 0);
+                assert_eq!(read(one, &mut [0]), DEADLINE);
+                seen.push(thread_id());
+                drop(writer);
+                assert_eq!((destroy(one), destroy(other)), (0, 0));
+                seen.iter().all(|id| *id == first)
+            })
+        })
+        .collect();
+    for one in fibers {
+        assert!(one.join());
+    }
+}
+
+fn errno() -> c_int {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+fn set_errno(number: c_int) {
+    // SAFETY: it takes nothing.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: it is the thread's errno.
+    unsafe { *place = number };
+}
+
+#[test]
+fn errno_is_the_fibers_own() {
+    on_one_worker("errno_is_the_fibers_own", || {
+        let fibers: Vec<_> = (1..50)
+            .map(|number| {
+                fiber(move || {
+                    for turn in 0..20 {
+                        set_errno(number);
+                        if turn % 2 == 0 {
+                            yield_now()
+                        } else {
+                            sleep(MS / 10)
+                        }
+                        assert_eq!(errno(), number);
+                    }
+                })
+            })
+            .collect();
+        fibers.into_iter().for_each(Fiber::join);
+    });
+}
+
+#[test]
+fn the_last_error_is_the_fibers_own() {
+    on_one_worker("the_last_error_is_the_fibers_own", || {
+        let bad = fiber(|| {
+            assert_eq!(destroy(-1), -libc::EBADF);
+            park_once();
+            last_error().code
+        });
+        let good = fiber(|| {
+            let (one, _) = unix_pair(libc::SOCK_STREAM);
+            assert_eq!(set_read_deadline(one, 1), 0);
+            assert_eq!(read(one, &mut [0]), DEADLINE);
+            park_once();
+            last_error().code
+        });
+        let none = fiber(|| {
+            park_once();
+            last_error().code
+        });
+        assert_eq!(bad.join(), -libc::EBADF);
+        assert_eq!(good.join(), NETFD_EDEADLINE);
+        assert_eq!(none.join(), 0);
+        // One that sits where such a one sat begins without.
+        assert_eq!(fiber(|| last_error().code).join(), 0);
+    });
+}
+
+#[test]
+fn set_interruptible_in_a_fiber_is_einval() {
+    // SAFETY: no pointers.
+    let code = fiber(|| unsafe { netfd_set_interruptible(1) }).join();
+    assert_eq!(code, -libc::EINVAL);
+}
+
+/// Go's TestYield.
+#[test]
+fn yield_runs_fibers_in_the_order_in_which_they_began() {
+    on_one_worker("yield_runs_fibers_in_the_order_in_which_they_began", || {
+        let order = Arc::new(Mutex::new(vec![]));
+        let all = Arc::clone(&order);
+        let parent = fiber(move || {
+            let (send, ended) = mpsc::channel();
+            for who in 0..4 {
+                let (all, send) = (Arc::clone(&all), send.clone());
+                go(move || {
+                    for _ in 0..3 {
+                        all.lock().expect("whole").push(who);
+                        yield_now();
+                    }
+                    let _ = send.send(());
+                });
+            }
+            ended
+        });
+        let ended = parent.join();
+        for _ in 0..4 {
+            ended.recv_timeout(GUARD).expect("each ends");
+        }
+        let order = order.lock().expect("whole");
+        assert_eq!(*order, [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_fiber_whose_calls_keep_succeeding_yields_after_64() {
+    on_one_worker(
+        "a_fiber_whose_calls_keep_succeeding_yields_after_64",
+        || {
+            let turns = Arc::new(Mutex::new(vec![]));
+            let spin = |who: u32| {
+                let (one, other) = unix_pair(libc::SOCK_STREAM);
+                let turns = Arc::clone(&turns);
+                move || {
+                    for _ in 0..640 {
+                        turns.lock().expect("whole").push(who);
+                        assert_eq!(write(one, b"a"), 1);
+                        assert_eq!(read(other, &mut [0]), 1);
+                    }
+                }
+            };
+            let (first, second) = (spin(1), spin(2));
+            let both = fiber(move || (fiber(first), fiber(second))).join();
+            both.0.join();
+            both.1.join();
+            let turns = turns.lock().expect("whole");
+            let longest = turns.chunk_by(|one, other| one == other).map(<[u32]>::len);
+            // 64 calls are 32 rounds; the one that is cut counts twice.
+            assert!(longest.max() <= Some(33), "{turns:?}");
+        },
+    );
+}
+
+#[test]
+fn a_fiber_that_spins_on_would_block_calls_lets_others_run() {
+    on_one_worker(
+        "a_fiber_that_spins_on_would_block_calls_lets_others_run",
+        || {
+            let stop = Arc::new(AtomicBool::new(false));
+            let flag = Arc::clone(&stop);
+            let spinner = fiber(move || {
+                let (one, _other) = unix_pair(libc::SOCK_STREAM);
+                while !flag.load(Ordering::Relaxed) {
+                    assert_eq!(recv(one, &mut [0], libc::MSG_DONTWAIT), no(libc::EAGAIN));
+                }
+            });
+            go(move || stop.store(true, Ordering::Relaxed));
+            spinner.join();
+        },
+    );
+}
+
+#[test]
+fn sleep_in_a_thread_and_in_a_fiber_lasts_as_long_as_said() {
+    let slept = || {
+        let begun = now();
+        sleep(20 * MS);
+        now() - begun
+    };
+    assert!(slept() >= 20 * MS);
+    assert!(fiber(slept).join() >= 20 * MS);
+}
+
+#[test]
+fn sleep_of_nothing_or_less_returns_at_once() {
+    fiber(|| {
+        let begun = now();
+        for ns in [0, -1, i64::MIN] {
+            sleep(ns);
+        }
+        assert!(now() - begun < SECOND);
+    })
+    .join();
+}
+
+#[test]
+fn a_deadline_moves_forth_and_back_under_a_parked_fiber() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    assert_eq!(set_read_deadline(one, after(60 * SECOND)), 0);
+    let reader = fiber(move || (read(one, &mut [0]), now()));
+    await_parked(one, 1);
+    for far in [3, 100, 2, 50] {
+        assert_eq!(set_read_deadline(one, after(far * SECOND)), 0);
+        await_parked(one, 1);
+    }
+    assert_eq!(set_read_deadline(one, NETFD_NO_DEADLINE), 0);
+    await_parked(one, 1);
+    let until = after(20 * MS);
+    assert_eq!(set_read_deadline(one, until), 0);
+    let (code, ended) = reader.join();
+    assert_eq!(code, DEADLINE);
+    assert!(ended >= until);
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
+}
+
+#[test]
+fn a_deadline_moved_away_does_not_end_the_read_at_the_old_one() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    let old = after(30 * MS);
+    assert_eq!(set_read_deadline(one, old), 0);
+    let reader = fiber(move || read(one, &mut [0]));
+    assert_eq!(set_read_deadline(one, after(60 * SECOND)), 0);
+    sleep(old + 20 * MS - now());
+    assert_eq!(write(other, b"a"), 1);
+    // Unless the machine was so busy that the old one came first.
+    assert!([1, DEADLINE].contains(&reader.join()));
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
+}
+
+#[test]
+fn one_token_ends_many_fibers() {
+    let token = Token::new();
+    let pairs: Vec<_> = (0..200).map(|_| unix_pair(libc::SOCK_STREAM)).collect();
+    let readers: Vec<_> = pairs
+        .iter()
+        .map(|(fd, _)| {
+            let fd = *fd;
+            token.set_on(fd);
+            fiber(move || read(fd, &mut [0]))
+        })
+        .collect();
+    pairs.iter().for_each(|(fd, _)| await_parked(*fd, 1));
+    token.fire();
+    for reader in readers {
+        assert_eq!(reader.join(), CANCELED);
+    }
+    for (one, other) in pairs {
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    }
+    token.free();
+}
+
+#[test]
+fn a_token_ends_the_fiber_that_it_is_set_on_and_no_other() {
+    let tokens: Vec<_> = (0..50).map(|_| Token::new()).collect();
+    let pairs: Vec<_> = (0..50).map(|_| unix_pair(libc::SOCK_STREAM)).collect();
+    let mut readers: Vec<_> = pairs
+        .iter()
+        .zip(&tokens)
+        .map(|((fd, _), token)| {
+            let fd = *fd;
+            token.set_on(fd);
+            Some(fiber(move || read(fd, &mut [0])))
+        })
+        .collect();
+    pairs.iter().for_each(|(fd, _)| await_parked(*fd, 1));
+    for at in (0..50).step_by(2) {
+        tokens[at].fire();
+        let reader = readers[at].take().expect("it is there");
+        assert_eq!(reader.join(), CANCELED);
+    }
+    for at in (1..50).step_by(2) {
+        assert_eq!(write(pairs[at].1, b"a"), 1);
+        let reader = readers[at].take().expect("it is there");
+        assert_eq!(reader.join(), 1);
+    }
+    for (one, other) in pairs {
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    }
+    tokens.into_iter().for_each(Token::free);
+}
+
+/// A token's memory and its eventfd are used again; the worker knows both from
+/// before.
+#[test]
+fn tokens_are_made_fired_and_freed_in_fibers_one_after_the_other() {
+    on_one_worker(
+        "tokens_are_made_fired_and_freed_in_fibers_one_after_the_other",
+        || {
+            let (one, other) = unix_pair(libc::SOCK_STREAM);
+            let done = fiber(move || {
+                for round in 0..2000 {
+                    let token = Token::new();
+                    token.set_on(one);
+                    go(move || {
+                        token.fire();
+                        token.free();
+                    });
+                    assert_eq!(read(one, &mut [0]), CANCELED, "round {round}");
+                    assert_eq!(lift_cancel(one), 0);
+                }
+            });
+            done.join();
+            assert_eq!((destroy(one), destroy(other)), (0, 0));
+        },
+    );
+}
+
+#[test]
+fn a_token_set_under_a_parked_fiber_is_heard_by_it() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    let reader = fiber(move || read(one, &mut [0]));
+    await_parked(one, 1);
+    let token = Token::new();
+    token.set_on(one);
+    await_parked(one, 1);
+    fiber(move || token.fire()).join();
+    assert_eq!(reader.join(), CANCELED);
+    token.free();
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
+}
+
+#[test]
+fn destroy_ends_what_fibers_are_parked_in() {
+    for by_fiber in [false, true] {
+        let (one, other) = unix_pair(libc::SOCK_STREAM);
+        fill(other);
+        fill(one);
+        let mut buf = vec![0; 1 << 20];
+        let writer = fiber(move || write(one, &buf));
+        let (two, peer) = unix_pair(libc::SOCK_STREAM);
+        let reader = fiber(move || read(two, &mut [0]));
+        let (listener, _) = listener();
+        let accepter = fiber(move || accept(listener));
+        let (three, last) = unix_pair(libc::SOCK_STREAM);
+        let waiter = fiber(move || wait(three, NETFD_READABLE, NETFD_NO_DEADLINE));
+        buf = vec![];
+        drop(buf);
+        for fd in [one, two, listener, three] {
+            await_parked(fd, 1);
+            let code = if by_fiber {
+                fiber(move || destroy(fd)).join()
+            } else {
+                destroy(fd)
+            };
+            assert_eq!(code, 0);
+        }
+        assert_eq!(writer.join(), CLOSED);
+        assert_eq!(reader.join(), CLOSED);
+        assert_eq!(accepter.join(), NETFD_ECLOSED);
+        assert_eq!(waiter.join(), NETFD_ECLOSED);
+        for fd in [other, peer, last] {
+            assert_eq!(destroy(fd), 0);
+        }
+    }
+}
+
+#[test]
+fn a_fiber_destroys_what_a_thread_is_parked_on() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    let reader = spawn(move || read(one, &mut [0]));
+    await_parked(one, 1);
+    assert_eq!(fiber(move || destroy(one)).join(), 0);
+    assert_eq!(reader.join(), CLOSED);
+    assert_eq!(destroy(other), 0);
+}
+
+#[test]
+fn detach_ends_what_fibers_and_threads_are_parked_in_and_leaves_it_open() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    let by_fiber = fiber(move || read(one, &mut [0]));
+    await_parked(one, 1);
+    let by_thread = spawn(move || read(one, &mut [0]));
+    await_parked(one, 2);
+    assert_eq!(fiber(move || detach(one)).join(), one);
+    assert_eq!((by_fiber.join(), by_thread.join()), (CLOSED, CLOSED));
+    plain_send(other, b"a");
+    assert_eq!(plain_recv(one).as_deref(), Some(&b"a"[..]));
+    plain_close(one);
+    assert_eq!(destroy(other), 0);
+}
+
+/// Both wait for the readers to leave, who are fibers of the same worker.
+#[test]
+fn many_fibers_of_one_worker_destroy_one_descriptor() {
+    on_one_worker("many_fibers_of_one_worker_destroy_one_descriptor", || {
+        for _ in 0..200 {
+            let (one, other) = unix_pair(libc::SOCK_STREAM);
+            let readers: Vec<_> = (0..3).map(|_| fiber(move || read(one, &mut [0]))).collect();
+            await_parked(one, 3);
+            let destroyers =
+                fiber(move || -> Vec<_> { (0..3).map(|_| fiber(move || destroy(one))).collect() });
+            let codes: Vec<_> = destroyers.join().into_iter().map(Fiber::join).collect();
+            assert_eq!(
+                codes.iter().filter(|code| **code == 0).count(),
+                1,
+                "{codes:?}"
+            );
+            readers
+                .into_iter()
+                .for_each(|reader| assert_eq!(reader.join(), CLOSED));
+            assert_eq!(destroy(other), 0);
+        }
+    });
+}
+
+#[test]
+fn readers_in_threads_and_fibers_take_turns_in_their_order() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    let (send, told) = mpsc::channel();
+    for number in 0..8_u8 {
+        let send = send.clone();
+        let body = move || {
+            let mut byte = [0];
+            assert_eq!(read(one, &mut byte), 1);
+            let _ = send.send((number, byte[0]));
+        };
+        if number % 2 == 0 {
+            drop(spawn(body));
+        } else {
+            go(body);
+        }
+        await_parked(one, usize::from(number) + 1);
+    }
+    for number in 0..8 {
+        assert_eq!(write(other, &[number]), 1);
+        assert_eq!(told.recv_timeout(GUARD), Ok((number, number)));
+    }
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
+}
+
+/// Each worker has a set of its own, and the edges of one come to all.
+#[test]
+fn fibers_of_two_workers_and_a_thread_read_one_stream_to_its_end() {
+    on_two_workers(
+        "fibers_of_two_workers_and_a_thread_read_one_stream_to_its_end",
+        || {
+            let (one, other) = tcp_pair();
+            let taken = Arc::new(AtomicUsize::new(0));
+            let body = || {
+                let taken = Arc::clone(&taken);
+                move || {
+                    let mut buf = [0; 7];
+                    loop {
+                        match read(one, &mut buf) {
+                            n if n > 0 => taken.fetch_add(n as usize, Ordering::Relaxed),
+                            n => return n,
+                        };
+                    }
+                }
+            };
+            let fibers: Vec<_> = (0..6).map(|_| fiber(body())).collect();
+            let thread = spawn(body());
+            let mut sent = 0;
+            for round in 0..3000 {
+                let len = round % 13 + 1;
+                assert_eq!(write(other, &vec![1; len]), len as isize);
+                sent += len;
+                if round % 50 == 0 {
+                    await_that("all is read", || taken.load(Ordering::Relaxed) == sent);
+                }
+            }
+            assert_eq!(shutdown(other, libc::SHUT_WR), 0);
+            assert_eq!(thread.join(), 0);
+            fibers.into_iter().for_each(|one| assert_eq!(one.join(), 0));
+            assert_eq!(taken.load(Ordering::Relaxed), sent);
+        },
+    );
+}
+
+#[test]
+fn any_number_of_fibers_waits_for_one_descriptor() {
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    let waiters: Vec<_> = (0..40)
+        .map(|_| fiber(move || wait(one, NETFD_READABLE, NETFD_NO_DEADLINE)))
+        .collect();
+    await_parked(one, 40);
+    assert_eq!(write(other, b"a"), 1);
+    for waiter in waiters {
+        assert_eq!(waiter.join(), NETFD_READABLE);
+    }
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
+}
+
+#[test]
+fn ten_thousand_fibers_park_and_are_all_woken() {
+    const FIBERS: usize = 10_000;
+    let _ = alone("ten_thousand_fibers_park_and_are_all_woken", || {
+        let most = limit_fds(4096);
+        assert!(most >= 4096, "{most}");
+        let ended = Arc::new(AtomicUsize::new(0));
+        let pairs: Vec<_> = (0..1000).map(|_| unix_pair(libc::SOCK_STREAM)).collect();
+        for (fd, _) in pairs.iter().cycle().take(FIBERS) {
+            let (fd, ended) = (*fd, Arc::clone(&ended));
+            go(move || {
+                assert_eq!(read(fd, &mut [0]), 1);
+                ended.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        await_that("all are parked", || stats().parked == FIBERS as u64);
+        assert_eq!(stats().fibers, FIBERS as u64);
+        for (_, other) in pairs.iter().cycle().take(FIBERS) {
+            assert_eq!(write(*other, b"a"), 1);
+        }
+        await_that("all have ended", || ended.load(Ordering::Relaxed) == FIBERS);
+        await_that("none is left", || stats().fibers == 0);
+    });
+}
+
+#[test]
+fn block_outside_a_fiber_runs_in_place() {
+    let mut thread = 0;
+    block(|| thread = thread_id());
+    assert_eq!(thread, thread_id());
+}
+
+#[test]
+fn block_without_a_function_is_efault() {
+    // SAFETY: NULL is told.
+    let call = || unsafe { netfd_block(None, null_mut()) };
+    assert_eq!((call(), fiber(call).join()), (-libc::EFAULT, -libc::EFAULT));
+}
+
+#[test]
+fn block_runs_on_a_thread_that_is_no_fiber_while_its_worker_goes_on() {
+    on_one_worker(
+        "block_runs_on_a_thread_that_is_no_fiber_while_its_worker_goes_on",
+        || {
+            let (send, go_on) = mpsc::channel();
+            let go_on = Mutex::new(go_on);
+            let blocked = fiber(move || {
+                let (mut thread, mut inside) = (0, true);
+                block(|| {
+                    (thread, inside) = (thread_id(), in_fiber());
+                    let go_on = go_on.lock().expect("whole");
+                    go_on.recv_timeout(GUARD).expect("somebody sends");
+                });
+                (thread != thread_id(), inside)
+            });
+            // This one can run only if the worker is free.
+            go(move || send.send(()).expect("somebody hears"));
+            assert_eq!(blocked.join(), (true, false));
+        },
+    );
+}
+
+#[test]
+fn block_nests() {
+    fiber(|| {
+        let mut ran = [0; 2];
+        let [outer, inner] = &mut ran;
+        block(|| {
+            *outer = thread_id();
+            block(|| *inner = thread_id());
+        });
+        assert_eq!(ran[0], ran[1]);
+    })
+    .join();
+}
+
+#[test]
+fn fifty_block_at_once() {
+    let all = Arc::new(std::sync::Barrier::new(50));
+    let fibers: Vec<_> = (0..50)
+        .map(|_| {
+            let all = Arc::clone(&all);
+            fiber(move || {
+                block(|| {
+                    all.wait();
+                });
+            })
+        })
+        .collect();
+    fibers.into_iter().for_each(Fiber::join);
+}
+
+/// A close(2) that lingers waits for the peer, who does not read.
+#[test]
+fn a_destroy_that_lingers_does_not_hold_the_worker_up() {
+    on_one_worker("a_destroy_that_lingers_does_not_hold_the_worker_up", || {
+        let (one, other) = tcp_pair();
+        fill(one);
+        let wait = libc::linger {
+            l_onoff: 1,
+            l_linger: 2,
+        };
+        let len = std::mem::size_of::<libc::linger>() as libc::socklen_t;
+        let at = (&raw const wait).cast();
+        // SAFETY: the option is as long as said.
+        let set = unsafe { libc::setsockopt(one, libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
+        assert_eq!(set, 0);
+        let ended = Arc::new(AtomicI64::new(0));
+        let when = Arc::clone(&ended);
+        let closer = fiber(move || {
+            let began = now();
+            let code = destroy(one);
+            when.store(now(), Ordering::Relaxed);
+            (code, now() - began)
+        });
+        let ran = fiber(|| {
+            sleep(10 * MS);
+            now()
+        })
+        .join();
+        assert_eq!(ended.load(Ordering::Relaxed), 0, "it lingers still");
+        let (code, took) = closer.join();
+        assert_eq!(code, 0);
+        assert!(took > SECOND && ran < ended.load(Ordering::Relaxed));
+        assert_eq!(destroy(other), 0);
+    });
+}
+
+/// What is raced: a call in a fiber, and what ends it.
+#[derive(Clone, Copy)]
+enum Call {
+    Read,
+    Write,
+    Accept,
+}
+
+/// Destroy against calls of fibers on two workers; the number is taken at once
+/// by a stranger, whom nobody touches. Both sides win some.
+fn storm(call: Call, rounds: u32) {
+    let (secret, far) = plain_pair(libc::SOCK_STREAM);
+    plain_send(far, b"stranger");
+    let (mut first, mut parked) = (0, 0);
+    for round in 0..rounds {
+        let (one, other) = match call {
+            Call::Accept => (
+                listener_at("unix", &abstract_name(&format!("storm{round}"))).0,
+                -1,
+            ),
+            _ => unix_pair(libc::SOCK_STREAM),
+        };
+        if matches!(call, Call::Write) {
+            fill(one);
+        }
+        let begun = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&begun);
+        let body = move || {
+            flag.store(true, Ordering::Release);
+            match call {
+                Call::Read => read(one, &mut [0; 8]),
+                Call::Write => write(one, b"x"),
+                Call::Accept => accept(one) as isize,
+            }
+        };
+        let (caller, second) = (fiber(body.clone()), fiber(body));
+        match round % 3 {
+            0 => {}
+            1 => await_that("it runs", || begun.load(Ordering::Acquire)),
+            _ => await_parked(one, 2),
+        }
+        let destroyed = if round % 2 == 0 {
+            destroy(one)
+        } else {
+            fiber(move || destroy(one)).join()
+        };
+        assert_eq!(destroyed, 0);
+        // SAFETY: no pointers.
+        let taken = unsafe { libc::fcntl(secret, libc::F_DUPFD_CLOEXEC, one) };
+        for caller in [caller, second] {
+            match caller.join() {
+                CLOSED => parked += 1,
+                code => {
+                    assert_eq!(code, no(libc::EBADF), "round {round}");
+                    first += 1;
+                }
+            }
+        }
+        assert_eq!(taken, one);
+        plain_close(taken);
+        if other >= 0 {
+            assert_eq!(destroy(other), 0);
+        }
+    }
+    println!("{parked} were told that it is closed, {first} that it is none");
+    assert_eq!(plain_recv(secret).as_deref(), Some(&b"stranger"[..]));
+}
+
+#[test]
+fn destroy_storms_over_fibers_in_read_touch_no_stranger() {
+    on_two_workers(
+        "destroy_storms_over_fibers_in_read_touch_no_stranger",
+        || {
+            storm(Call::Read, 1500);
+        },
+    );
+}
+
+#[test]
+fn destroy_storms_over_fibers_in_write_touch_no_stranger() {
+    on_two_workers(
+        "destroy_storms_over_fibers_in_write_touch_no_stranger",
+        || {
+            storm(Call::Write, 600);
+        },
+    );
+}
+
+#[test]
+fn destroy_storms_over_fibers_in_accept_touch_no_stranger() {
+    on_two_workers(
+        "destroy_storms_over_fibers_in_accept_touch_no_stranger",
+        || {
+            storm(Call::Accept, 1500);
+        },
+    );
+}
+
+/// A byte, a deadline and a token at the same moment: the reader gets one of
+/// them, and a byte that it did not get is still there.
+#[test]
+fn a_byte_a_deadline_and_a_token_race_and_no_byte_is_lost() {
+    on_two_workers(
+        "a_byte_a_deadline_and_a_token_race_and_no_byte_is_lost",
+        || {
+            let mut seen = [0; 3];
+            let (one, other) = unix_pair(libc::SOCK_STREAM);
+            for round in 0..3000 {
+                let token = Token::new();
+                token.set_on(one);
+                let reader = fiber(move || read(one, &mut [0]));
+                if round % 2 == 0 {
+                    await_parked(one, 1);
+                }
+                let firer = fiber(move || token.fire());
+                let setter = fiber(move || set_read_deadline(one, 1));
+                assert_eq!(write(other, b"a"), 1);
+                let told = reader.join();
+                firer.join();
+                assert_eq!(setter.join(), 0);
+                assert_eq!(lift_cancel(one), 0);
+                assert_eq!(set_read_deadline(one, NETFD_NO_DEADLINE), 0);
+                token.free();
+                let at = [1, DEADLINE, CANCELED]
+                    .iter()
+                    .position(|code| *code == told);
+                seen[at.unwrap_or_else(|| panic!("{told}"))] += 1;
+                let left = recv(one, &mut [0], libc::MSG_DONTWAIT);
+                assert_eq!(
+                    left,
+                    if told == 1 { no(libc::EAGAIN) } else { 1 },
+                    "round {round}"
+                );
+            }
+            println!("{seen:?}");
+            assert_eq!((destroy(one), destroy(other)), (0, 0));
+        },
+    );
+}
+
+thread_local! {
+    static SHARED: Cell<c_int> = const { Cell::new(0) };
+}
+
+#[test]
+fn thread_locals_are_the_workers() {
+    on_one_worker("thread_locals_are_the_workers", || {
+        fiber(|| SHARED.set(7)).join();
+        assert_eq!(fiber(|| SHARED.get()).join(), 7);
+    });
 }
 
 /// What a hang-up brings comes with the last bytes, in one edge: the worker is

@@ -1005,6 +1005,7 @@ pub fn free_place() -> Addr {
 }
 
 pub mod calls;
+pub mod fibers;
 pub mod lines;
 pub mod world;
 /// A socketpair(2) that the library does not know, close-on-exec.
