@@ -15,7 +15,18 @@ use core::sync::atomic::AtomicUsize;
 /// The bytes of a stack, guard not included, and of its guard.
 pub const SIZE: usize = 256 << 10;
 const GUARD: usize = 64 << 10;
-const WHOLE: usize = SIZE + GUARD;
+
+/// What is added to each stack, for the place where it begins to differ: were
+/// all of them apart by the same power of two, what fibers touch would crowd
+/// in the same few sets of the caches. An odd number of pages spreads the pages
+/// of stacks over a cache that is indexed by more than a page; a shift within
+/// the page spreads the lines over the first-level cache.
+const SPREAD: usize = 4 << 10;
+const SHIFT: usize = 256;
+/// So many shifts: a handler that touches a page does not touch one more.
+const SHIFTS: usize = 8;
+
+const WHOLE: usize = SIZE + SPREAD + GUARD;
 
 /// How many stacks a region has, where there is room for as many.
 const REGION: usize = 1024;
@@ -119,7 +130,7 @@ impl Drop for Stack {
         if WARMTH.fetch_add(1, Ordering::Relaxed) >= WARM {
             WARMTH.fetch_sub(1, Ordering::Relaxed);
             // SAFETY: the stack is this one's, and nothing runs on it.
-            unsafe { memory::give_back(self.at, SIZE) };
+            unsafe { memory::give_back(self.at, SIZE + SPREAD) };
         }
         STACKS.put(self.id);
     }
@@ -170,10 +181,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// The whole of a stack.
+    /// All of a stack, but for its shift.
     pub fn new(stack: &Stack) -> Option<Self> {
+        let shift = match stack.id {
+            0 => 0,
+            id => SPREAD - id as usize % SHIFTS * SHIFT,
+        };
         Some(Self {
-            base: NonZeroUsize::new(stack.at + stack.size)?,
+            base: NonZeroUsize::new(stack.at + stack.size + shift)?,
             limit: NonZeroUsize::new(stack.at - GUARD)?,
         })
     }
