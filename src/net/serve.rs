@@ -1,6 +1,6 @@
 //! The accept loop that everybody writes: a fiber for each connection.
 
-use crate::error::{CANCELED, CLOSED, Error, Result};
+use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
 use crate::fd::Tag;
 use crate::fd::desc::{Call, Limits, Side};
 use crate::fd::look::wait_for;
@@ -164,10 +164,17 @@ fn accept_all(call: &Call, id: u32, server: &'static Server, config: Config) -> 
                 }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
+            Err(error) if is_asked_for(error) => return error,
             Err(error) if failure::is_temporary("accept", error) => {}
             Err(error) => return error,
         }
     }
+}
+
+/// Whether the caller has set a limit that ends it: one that Go calls temporary,
+/// for the next attempt may have another.
+fn is_asked_for(error: Error) -> bool {
+    error.same(DEADLINE) || error.is(libc::EINTR)
 }
 
 /// Whether something ran out that may come back.
@@ -187,7 +194,7 @@ fn is_scarce(error: Error) -> bool {
 fn rest(call: &Call, ns: i64) -> Result<()> {
     let limits = Limits::NONE.no_later(time::now().saturating_add(ns));
     match call.wait(Side::Write.event(), limits, &mut Poller::default()) {
-        Err(error) if error.same(crate::error::DEADLINE) => Ok(()),
+        Err(error) if error.same(DEADLINE) => Ok(()),
         other => other.map(drop),
     }
 }
