@@ -146,6 +146,35 @@ static inline void tell_date(char *text, size_t size)
     strftime(text, size, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
 }
 
+/* What the servers that say hello have: one page. Returns the status of the
+ * answer to a request. */
+static inline const char *find_hello(struct client *c)
+{
+    const char *status = parse(c);
+
+    if (status != fine)
+        return status;
+    return *c->path == '\0' || strcmp(c->path, "/") == 0 ? fine : unknown;
+}
+
+/* Sends the answer. Returns whether all of it went. */
+static inline int answer_hello(struct client *c)
+{
+    const char *body = c->status == fine ? "Hello, world!" : c->status + 4;
+    char out[512], date[64];
+    int len;
+
+    tell_date(date, sizeof date);
+    len = snprintf(out, sizeof out,
+                   "HTTP/1.1 %s\r\nDate: %s\r\nContent-Type: text/plain\r\n%s"
+                   "Content-Length: %d\r\nConnection: %s\r\n\r\n%s%s",
+                   c->status, date, c->status == not_allowed ? "Allow: GET, HEAD\r\n" : "",
+                   (int)strlen(body) + 1, c->keep_open ? "keep-alive" : "close",
+                   c->head ? "" : body, c->head ? "" : "\n");
+    netfd_set_write_deadline(c->fd, netfd_after(30 * SECOND)); /* fails where the write does */
+    return netfd_write(c->fd, out, (size_t)len) == len;
+}
+
 /* Closing with bytes unread would reset the connection, and maybe take the
  * last answer from the client. So wait until it hangs up, for a while. */
 static inline void hang_up(struct client *c)

@@ -41,34 +41,6 @@ static size_t await_request(struct client *c)
     return len;
 }
 
-/* Understands a request. Returns the status of the answer. */
-static const char *understand(struct client *c)
-{
-    const char *status = parse(c);
-
-    if (status != fine)
-        return status;
-    return *c->path == '\0' || strcmp(c->path, "/") == 0 ? fine : unknown;
-}
-
-/* Sends the answer. Returns whether all of it went. */
-static int answer(struct client *c)
-{
-    const char *body = c->status == fine ? "Hello, world!" : c->status + 4;
-    char out[512], date[64];
-    int len;
-
-    tell_date(date, sizeof date);
-    len = snprintf(out, sizeof out,
-                   "HTTP/1.1 %s\r\nDate: %s\r\nContent-Type: text/plain\r\n%s"
-                   "Content-Length: %d\r\nConnection: %s\r\n\r\n%s%s",
-                   c->status, date, c->status == not_allowed ? "Allow: GET, HEAD\r\n" : "",
-                   (int)strlen(body) + 1, c->keep_open ? "keep-alive" : "close",
-                   c->head ? "" : body, c->head ? "" : "\n");
-    check(netfd_set_write_deadline(c->fd, netfd_after(30 * SECOND)));
-    return netfd_write(c->fd, out, (size_t)len) == len;
-}
-
 static void serve(int fd)
 {
     struct client c;
@@ -82,10 +54,10 @@ static void serve(int fd)
         if ((len = await_request(&c)) == 0)
             break;
         if (c.status == fine)
-            c.status = understand(&c);
+            c.status = find_hello(&c);
         if (c.status == bad || netfd_cancel_fired(stop))
             c.keep_open = 0;
-        if (!answer(&c))
+        if (!answer_hello(&c))
             break;
         drop(&c, len);
     } while (c.keep_open);

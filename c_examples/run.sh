@@ -147,4 +147,41 @@ fi
 say "A scan of ports, by threads that dial"
 timeout 30 port_scan
 
+say "Fibers: an echo server, and a proxy in front of it"
+begin fiber_echo
+begin fiber_proxy "localhost:$port"
+timeout 30 echo_client "$port"
+end
+end
+
+say "Fibers: HTTP, with a hundred connections at once"
+begin fiber_http
+if has curl; then
+    ask -i "http://127.0.0.1:$port/"
+fi
+if has wrk; then
+    wrk -t1 -c100 -d1s "http://127.0.0.1:$port/" | grep -v '^Running'
+else
+    echo "(wrk is not installed: no hundred)"
+fi
+end
+
+say "Fibers: a chat"
+begin fiber_chat
+talkers=
+for name in Ann Bob Eve; do
+    { echo "This is $name" && sleep 1; } | timeout 30 dial tcp "localhost:$port" \
+        | sed "s/^/$name hears: /" &
+    talkers="$talkers $!"
+done
+wait $talkers
+end
+
+say "Fibers: TLS"
+if [ "${TLS:-}" ]; then
+    timeout 30 fiber_tls
+else
+    echo "(OpenSSL's headers are not installed: fiber_tls is left out)"
+fi
+
 say "All went well"

@@ -24,7 +24,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 17] = [
     "echo_server",
     "echo_client",
     "http_hello",
@@ -38,7 +38,14 @@ const EXAMPLES: [&str; 13] = [
     "port_scan",
     "tcp_proxy",
     "static_http",
+    "fiber_echo",
+    "fiber_http",
+    "fiber_proxy",
+    "fiber_chat",
 ];
+
+/// The one that needs OpenSSL.
+const TLS: &str = "fiber_tls";
 
 /// A compiler, and the language that it is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +105,17 @@ fn is_missing(tool: &str) -> bool {
     missing
 }
 
+/// Whether OpenSSL's headers are missing, which is said.
+fn is_openssl_missing() -> bool {
+    let mut asked = command(C99.name);
+    asked.args(["-E", "-x", "c", "-include", "openssl/ssl.h", "/dev/null"]);
+    let missing = !asked.output().is_ok_and(|output| output.status.success());
+    if missing {
+        println!("skipped: OpenSSL's headers are not installed");
+    }
+    missing
+}
+
 /// The compiler's command for a source, as strict as it goes.
 fn compile(compiler: Compiler, source: &Path) -> Command {
     let mut command = command(compiler.name);
@@ -116,6 +134,9 @@ fn link(compiler: Compiler, source: &Path, program: &Path) -> Command {
     let mut command = compile(compiler, source);
     command.args(["-x", "none", "-lnetfd", &rpath, "-L"]);
     command.arg(library()).arg("-o").arg(program);
+    if source.file_stem().is_some_and(|stem| stem == TLS) {
+        command.args(["-lssl", "-lcrypto"]);
+    }
     command
 }
 
@@ -209,6 +230,13 @@ impl Running {
     fn threads(&self) -> usize {
         let tasks = format!("/proc/{}/task", self.child.id());
         fs::read_dir(tasks).expect("it runs").count()
+    }
+
+    /// Whether a signal that it was sent waits to be handled.
+    fn is_signal_pending(&self) -> bool {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(status).expect("it runs");
+        !status.contains("ShdPnd:\t0000000000000000")
     }
 
     /// Waits until it has ended.
@@ -409,7 +437,8 @@ fn takes_every_example(compiler: Compiler) {
     if is_missing(compiler.name) {
         return;
     }
-    for example in EXAMPLES {
+    let tls = (!is_openssl_missing()).then_some(TLS);
+    for example in EXAMPLES.into_iter().chain(tls) {
         let object = build().join(format!("{example}-{}.o", compiler.name));
         let mut command = compile(compiler, &source(example));
         Running::start(command.arg("-c").arg("-o").arg(object)).succeeds();
@@ -446,15 +475,17 @@ fn every_example_is_tested_and_in_the_makefile() {
         .collect();
     names.sort();
     let mut tested = EXAMPLES.to_vec();
+    tested.push(TLS);
     tested.sort_unstable();
     assert_eq!(names, tested);
     let makefile = fs::read_to_string(folder().join("Makefile")).expect("it is there");
     assert!(makefile.contains(&format!("EXAMPLES = {}\n", EXAMPLES.join(" "))));
+    assert!(makefile.contains(&format!("&& echo {TLS})\n")));
 }
 
 #[test]
 fn every_example_includes_the_library_s_header_first() {
-    for example in EXAMPLES {
+    for example in EXAMPLES.into_iter().chain([TLS]) {
         let source = fs::read_to_string(source(example)).expect("it is there");
         let first = source.lines().find(|line| line.starts_with("#include"));
         assert_eq!(first, Some("#include \"netfd.h\""), "{example}");
@@ -1344,7 +1375,12 @@ fn port_scan_says_why_it_cannot_go_on() {
 /// A proxy for a target, which gives connections so many seconds when it
 /// stops; and its port.
 fn tcp_proxy(compiler: Compiler, target: &str, grace: &str) -> (Running, u16) {
-    let mut proxy = program(compiler, "tcp_proxy");
+    proxy("tcp_proxy", compiler, target, grace)
+}
+
+/// By threads or by fibers.
+fn proxy(name: &'static str, compiler: Compiler, target: &str, grace: &str) -> (Running, u16) {
+    let mut proxy = program(compiler, name);
     let proxy = Running::start(proxy.args([target, "0", grace]));
     let port = proxy.port();
     (proxy, port)
@@ -1359,8 +1395,12 @@ struct Through {
 
 impl Through {
     fn begin(compiler: Compiler, grace: &str) -> Self {
+        Self::begin_by("tcp_proxy", compiler, grace)
+    }
+
+    fn begin_by(name: &'static str, compiler: Compiler, grace: &str) -> Self {
         let (listener, at) = listener();
-        let (proxy, port) = tcp_proxy(compiler, &at, grace);
+        let (proxy, port) = proxy(name, compiler, &at, grace);
         let client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         let (target, _) = listener.accept().expect("the proxy connects");
         (&client).write_all(b".").expect("it reads");
@@ -1957,6 +1997,412 @@ fn wrk_gets_no_errors_from_static_http() {
     server.stops();
 }
 
+// By fibers.
+
+/// A server by fibers, and its port.
+fn fiber_server(compiler: Compiler, name: &'static str, arguments: &[&str]) -> (Running, u16) {
+    let server = Running::start(program(compiler, name).args(arguments));
+    let port = server.port();
+    (server, port)
+}
+
+/// How many sockets a program has open.
+fn sockets(server: &Running) -> usize {
+    let fds = format!("/proc/{}/fd", server.child.id());
+    let fds = fs::read_dir(fds).expect("it runs");
+    let targets = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let is_socket = |target: &PathBuf| target.to_string_lossy().starts_with("socket:");
+    targets.filter(is_socket).count()
+}
+
+fn fiber_echo_serves_echo_client(compiler: Compiler) {
+    let (server, port) = fiber_server(compiler, "fiber_echo", &[]);
+    let client = echo_client(compiler, port).succeeds();
+    assert!(client.out.contains("every byte checked"), "{}", client.out);
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+}
+
+#[test]
+fn fiber_echo_serves_echo_client_as_c99() {
+    fiber_echo_serves_echo_client(C99);
+}
+
+#[test]
+fn fiber_echo_serves_echo_client_as_cpp11() {
+    fiber_echo_serves_echo_client(CPP11);
+}
+
+#[test]
+fn fiber_echo_needs_no_thread_for_a_connection() {
+    let (server, port) = fiber_server(C99, "fiber_echo", &[]);
+    let mut first = Client::connect(port);
+    first.echoes("hello");
+    let threads = server.threads();
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(port)).collect();
+    clients.iter_mut().for_each(|client| client.echoes("hello"));
+    assert_eq!(server.threads(), threads);
+    drop((first, clients));
+    server.stops();
+}
+
+#[test]
+fn fiber_echo_lets_connections_finish_once_it_stops() {
+    let (server, port) = fiber_server(C99, "fiber_echo", &["0", "60"]);
+    let mut client = Client::connect(port);
+    client.echoes("before");
+    server.signal(libc::SIGINT);
+    // It is the thread that accepts which handles it.
+    await_that("it is handled", || !server.is_signal_pending());
+    let mut late = Client::connect(port);
+    late.send("is not accepted any more");
+    client.echoes("after");
+    drop(client);
+    let server = server.succeeds();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    assert_eq!(server.err, "");
+}
+
+#[test]
+fn fiber_echo_hangs_up_on_connections_when_their_time_is_up() {
+    let (server, port) = fiber_server(C99, "fiber_echo", &["0", "1"]);
+    let mut client = Client::connect(port);
+    client.echoes("hello");
+    let begun = Instant::now();
+    let server = server.stops();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    let why = "use of closed network connection\n";
+    assert!(server.err.ends_with(why), "{}", server.err);
+    client.is_hung_up_on();
+}
+
+#[test]
+fn fiber_echo_hangs_up_on_a_client_that_is_silent_for_too_long() {
+    let (server, port) = fiber_server(C99, "fiber_echo", &["0", "5", "1"]);
+    let mut client = Client::connect(port);
+    client.echoes("hello");
+    client.is_hung_up_on();
+    let server = server.stops();
+    assert!(server.err.contains("i/o timeout"), "{}", server.err);
+}
+
+#[test]
+fn fiber_echo_outlives_a_lack_of_descriptors() {
+    let fiber_echo = program(C99, "fiber_echo");
+    let mut limited = command("sh");
+    limited.args(["-c", "ulimit -n 20 && NETFD_WORKERS=2 exec \"$0\""]);
+    let server = Running::start(limited.arg(fiber_echo.get_program()));
+    let port = server.port();
+    let clients: Vec<Client> = (0..40).map(|_| Client::connect(port)).collect();
+    for mut client in clients {
+        client.echoes("one after the other"); // and each makes room for one
+    }
+    server.stops();
+}
+
+#[test]
+fn fiber_http_answers_as_http_hello_does() {
+    let (server, port) = fiber_server(C99, "fiber_http", &[]);
+    let mut client = Client::connect(port);
+    client.send(&(GET.repeat(40) + HEAD + GET));
+    for _ in 0..40 {
+        assert_eq!(client.answer().body, HELLO);
+    }
+    assert_eq!(client.answer_to_head().status, OK);
+    assert_eq!(client.answer().body, HELLO);
+    let unknown = client.ask("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(unknown.status, "HTTP/1.1 404 Not Found");
+    assert_eq!(
+        client.ask("no request\r\n\r\n").status,
+        "HTTP/1.1 400 Bad Request"
+    );
+    client.is_hung_up_on();
+    server.stops();
+}
+
+#[test]
+fn fiber_http_runs_as_cpp11() {
+    let (server, port) = fiber_server(CPP11, "fiber_http", &[]);
+    assert_eq!(Client::connect(port).ask(GET).body, HELLO);
+    server.stops();
+}
+
+#[test]
+fn fiber_http_hangs_up_at_once_on_clients_that_ask_nothing_when_it_stops() {
+    let (server, port) = fiber_server(C99, "fiber_http", &["0", "60"]);
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(port)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(GET).status, OK);
+    }
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    clients.iter_mut().for_each(Client::is_hung_up_on);
+}
+
+#[test]
+fn wrk_gets_no_errors_from_fiber_http() {
+    if is_missing("wrk") {
+        return;
+    }
+    let (server, port) = fiber_server(C99, "fiber_http", &[]);
+    let url = format!("http://127.0.0.1:{port}/");
+    let mut wrk = command("wrk");
+    let wrk = Running::start(wrk.args(["-t1", "-c100", "-d1s", &url])).succeeds();
+    assert!(wrk.out.contains("Requests/sec"), "{}", wrk.out);
+    assert!(!wrk.out.contains("errors"), "{}", wrk.out);
+    assert!(!wrk.out.contains("Non-2xx"), "{}", wrk.out);
+    server.stops();
+}
+
+fn fiber_proxy_takes_every_byte_both_ways_at_once(compiler: Compiler) {
+    let through = Through::begin_by("fiber_proxy", compiler, "5");
+    let (there, back) = (noise(3, 6_000_000), noise(4, 4_000_000));
+    thread::scope(|scope| {
+        scope.spawn(|| send_in_pieces(&through.client, &there));
+        scope.spawn(|| send_in_pieces(&through.target, &back));
+        scope.spawn(|| assert!(receive_all(&through.target) == there));
+        scope.spawn(|| assert!(receive_all(&through.client) == back));
+    });
+    through.proxy.stops();
+}
+
+#[test]
+fn fiber_proxy_takes_every_byte_both_ways_at_once_as_c99() {
+    fiber_proxy_takes_every_byte_both_ways_at_once(C99);
+}
+
+#[test]
+fn fiber_proxy_takes_every_byte_both_ways_at_once_as_cpp11() {
+    fiber_proxy_takes_every_byte_both_ways_at_once(CPP11);
+}
+
+#[test]
+fn fiber_proxy_passes_on_the_end_of_a_client_that_waits_for_its_answer() {
+    let through = Through::begin_by("fiber_proxy", C99, "5");
+    send_in_pieces(&through.client, b"a question");
+    assert_eq!(receive_all(&through.target), b"a question");
+    send_in_pieces(&through.target, b"its answer");
+    assert_eq!(receive_all(&through.client), b"its answer");
+    through.proxy.stops();
+}
+
+#[test]
+fn fiber_proxy_passes_on_the_end_of_a_target_that_goes_on_reading() {
+    let through = Through::begin_by("fiber_proxy", C99, "5");
+    send_in_pieces(&through.target, b"a greeting");
+    assert_eq!(receive_all(&through.client), b"a greeting");
+    send_in_pieces(&through.client, b"an upload");
+    assert_eq!(receive_all(&through.target), b"an upload");
+    through.proxy.stops();
+}
+
+#[test]
+fn fiber_proxy_ends_both_directions_where_one_breaks() {
+    let through = Through::begin_by("fiber_proxy", C99, "5");
+    common::reset(common::attach(through.client.into_raw_fd()));
+    assert_eq!(receive_all(&through.target), b"");
+    let proxy = through.proxy.stops();
+    let why = ": connection reset by peer\n";
+    assert!(proxy.err.ends_with(why), "{}", proxy.err);
+    assert_eq!(proxy.err.lines().count(), 1, "{}", proxy.err);
+}
+
+#[test]
+fn fiber_proxy_ends_what_runs_when_its_time_is_up() {
+    let through = Through::begin_by("fiber_proxy", C99, "1");
+    let begun = Instant::now();
+    let proxy = through.proxy.stops();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(proxy.out.ends_with("all ended\n"), "{}", proxy.out);
+    assert_eq!(receive_all(&through.client), b"");
+    assert_eq!(receive_all(&through.target), b"");
+}
+
+#[test]
+fn fiber_proxy_hangs_up_where_the_target_refuses_and_goes_on() {
+    let (holder, target) = unused_port();
+    let (proxy, port) = proxy("fiber_proxy", C99, &format!("127.0.0.1:{target}"), "5");
+    Client::connect(port).is_hung_up_on();
+    Client::connect(port).is_hung_up_on();
+    let proxy = proxy.stops();
+    let why = format!("dial tcp 127.0.0.1:{target}: connect: connection refused\n");
+    assert_eq!(proxy.err, why.repeat(2));
+    destroy(holder);
+}
+
+#[test]
+fn fiber_proxy_gives_up_a_dial_once_it_stops() {
+    let (full, at, waiting) = common::full_listener("tcp", "127.0.0.1:0");
+    let at = format!("127.0.0.1:{}", at.port());
+    let (proxy, port) = proxy("fiber_proxy", C99, &at, "60");
+    let mut client = Client::connect(port);
+    await_that("it dials", || sockets(&proxy) == 3);
+    let proxy = proxy.stops();
+    let why = "operation was canceled";
+    assert!(proxy.err.contains(why), "{}", proxy.err);
+    client.is_hung_up_on();
+    let all = waiting.into_iter().chain([full]);
+    all.for_each(|fd| assert_eq!(destroy(fd), 0));
+}
+
+#[test]
+fn fiber_proxy_keeps_no_descriptor_of_connections_that_have_ended() {
+    let (echo, target) = echo_server();
+    let (proxy, port) = proxy("fiber_proxy", C99, &format!("127.0.0.1:{target}"), "5");
+    for _ in 0..3 {
+        echo_client(C99, port).succeeds(); // 20 connections at once
+    }
+    await_that("all but the listener are closed", || sockets(&proxy) == 1);
+    proxy.stops();
+    echo.stops();
+}
+
+/// Those who are in a chat: each knows that all are in it.
+fn chatters(port: u16, count: usize) -> Vec<Client> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut newcomer = Client::connect(port);
+        newcomer.send("I am here\n");
+        all.push(newcomer);
+        all.iter_mut().for_each(|one| one.hears("I am here\n"));
+    }
+    all
+}
+
+impl Client {
+    /// The next line that comes.
+    fn hears(&mut self, line: &str) {
+        let mut heard = String::new();
+        self.0.read_line(&mut heard).expect("it comes");
+        assert_eq!(heard, line);
+    }
+}
+
+fn fiber_chat_tells_everybody_each_line(compiler: Compiler) {
+    let (server, port) = fiber_server(compiler, "fiber_chat", &[]);
+    let mut all = chatters(port, 20);
+    for speaker in 0..20 {
+        let line = format!("it is number {speaker}'s turn\n");
+        all.rotate_left(1);
+        all.first_mut().expect("there are twenty").send(&line);
+        all.iter_mut().for_each(|one| one.hears(&line));
+    }
+    server.stops();
+}
+
+#[test]
+fn fiber_chat_tells_everybody_each_line_as_c99() {
+    fiber_chat_tells_everybody_each_line(C99);
+}
+
+#[test]
+fn fiber_chat_tells_everybody_each_line_as_cpp11() {
+    fiber_chat_tells_everybody_each_line(CPP11);
+}
+
+#[test]
+fn fiber_chat_makes_lines_of_what_comes_in_pieces_or_at_once() {
+    let (server, port) = fiber_server(C99, "fiber_chat", &[]);
+    let mut client = Client::connect(port);
+    client.send("one\ntwo\nth");
+    client.hears("one\n");
+    client.hears("two\n");
+    client.send("ree\n");
+    client.hears("three\n");
+    let long = "x".repeat(3000) + "\n";
+    client.send(&long);
+    client.hears(&long);
+    server.stops();
+}
+
+#[test]
+fn fiber_chat_goes_on_when_somebody_leaves() {
+    let (server, port) = fiber_server(C99, "fiber_chat", &[]);
+    let mut all = chatters(port, 3);
+    let leaver = all.pop().expect("there are three");
+    leaver
+        .0
+        .get_ref()
+        .shutdown(Shutdown::Write)
+        .expect("it stands");
+    await_that("its sockets are closed", || sockets(&server) == 1 + 2 * 3);
+    all[0].send("who is left?\n");
+    all.iter_mut().for_each(|one| one.hears("who is left?\n"));
+    server.stops();
+}
+
+#[test]
+fn fiber_chat_drops_who_does_not_read_and_holds_nobody_up() {
+    let (server, port) = fiber_server(C99, "fiber_chat", &["0", "300"]);
+    let mut all = chatters(port, 3);
+    let deaf = all.pop().expect("there are three"); // it does not read from here on
+    let line = "x".repeat(1000) + "\n";
+    // What the deaf one's connection and its box take is a matter of the
+    // system's: lines go on until it is dropped.
+    let begun = Instant::now();
+    while sockets(&server) != 1 + 2 * 3 {
+        let asked = Instant::now();
+        all[0].send(&line);
+        all.iter_mut().for_each(|one| one.hears(&line));
+        let took = asked.elapsed();
+        assert!(took < Duration::from_millis(250), "held up for {took:?}");
+        assert!(begun.elapsed() < GUARD, "it is not dropped");
+    }
+    drop((deaf, all));
+    let server = server.stops();
+    assert_eq!(
+        server.err,
+        "fiber_chat: a client that is too slow is dropped\n"
+    );
+}
+
+#[test]
+fn fiber_chat_ends_with_0_on_sigint_and_hangs_up_on_clients() {
+    let (server, port) = fiber_server(C99, "fiber_chat", &[]);
+    let mut all = chatters(port, 5);
+    let server = server.stops();
+    assert!(server.out.ends_with("all ended\n"), "{}", server.out);
+    assert_eq!(server.err, "");
+    all.iter_mut().for_each(Client::is_hung_up_on);
+}
+
+fn fiber_tls_gets_every_message_back(compiler: Compiler) {
+    if is_openssl_missing() {
+        return;
+    }
+    let tls = Running::start(&mut program(compiler, TLS)).succeeds();
+    let talked = "fiber_tls: 100 clients, 20 messages each, and every one came back\n";
+    assert_eq!(tls.out, talked);
+    assert_eq!(tls.err, "");
+}
+
+#[test]
+fn fiber_tls_gets_every_message_back_as_c99() {
+    fiber_tls_gets_every_message_back(C99);
+}
+
+#[test]
+fn fiber_tls_gets_every_message_back_as_cpp11() {
+    fiber_tls_gets_every_message_back(CPP11);
+}
+
+#[test]
+fn fiber_tls_sends_nothing_that_can_be_read() {
+    if is_openssl_missing() || is_missing("strace") {
+        return;
+    }
+    let mut strace = command("strace");
+    strace.args(["-f", "-s", "4096", "-e", "trace=sendto,write", "-o"]);
+    let log = build().join("fiber_tls.strace");
+    strace.arg(&log).arg(program(C99, TLS).get_program());
+    Running::start(strace.args(["2", "3"])).succeeds();
+    let log = fs::read_to_string(log).expect("strace wrote it");
+    assert!(log.contains("sendto("), "{log}");
+    assert!(!log.contains("of client 1"), "{log}");
+}
+
 // Under valgrind.
 
 fn valgrind_finds_no_fault_in(example: &'static str, argument: &[&str]) {
@@ -2085,6 +2531,83 @@ fn valgrind_finds_no_fault_in_echo_server_and_echo_client() {
         server.threads() == 1
     });
     assert_no_descriptors_leaked(&server.stops(), 1);
+}
+
+// Fibers under valgrind: their workers live as long as the process, so that what
+// belongs to a thread counts as "possibly lost" at its end.
+
+fn fibers_under_valgrind(program: &Command) -> Command {
+    let mut valgrind = command("valgrind");
+    valgrind
+        .args(["-q", "--error-exitcode=9", "--leak-check=full"])
+        .args([
+            "--show-leak-kinds=definite",
+            "--errors-for-leak-kinds=definite",
+        ])
+        .arg(program.get_program());
+    valgrind
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_fiber_echo() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let server = Running::start(&mut fibers_under_valgrind(&program(C99, "fiber_echo")));
+    let mut client = program(C99, "echo_client");
+    client.args([&server.port().to_string(), "20", "5", "2"]);
+    Running::start(&mut client).succeeds();
+    assert_eq!(server.stops().err, "");
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_fiber_http() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let server = Running::start(&mut fibers_under_valgrind(&program(C99, "fiber_http")));
+    let mut client = Client::connect(server.port());
+    assert_eq!(client.ask(GET).status, OK);
+    client.ask("no request\r\n\r\n");
+    client.is_hung_up_on();
+    drop(client);
+    assert_eq!(server.stops().err, "");
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_fiber_proxy() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let (echo, target) = echo_server();
+    let mut proxy = fibers_under_valgrind(&program(C99, "fiber_proxy"));
+    let proxy = Running::start(proxy.arg(format!("127.0.0.1:{target}")));
+    let mut client = program(C99, "echo_client");
+    client.args([&proxy.port().to_string(), "5", "5", "2"]);
+    Running::start(&mut client).succeeds();
+    assert_eq!(proxy.stops().err, "");
+    echo.stops();
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_fiber_chat() {
+    if is_missing("valgrind") {
+        return;
+    }
+    let server = Running::start(&mut fibers_under_valgrind(&program(C99, "fiber_chat")));
+    let all = chatters(server.port(), 5);
+    drop(all);
+    assert_eq!(server.stops().err, "");
+}
+
+#[test]
+fn valgrind_finds_no_fault_in_fiber_tls() {
+    if is_missing("valgrind") || is_openssl_missing() {
+        return;
+    }
+    let mut valgrind = fibers_under_valgrind(&program(C99, TLS));
+    let ended = Running::start(valgrind.args(["5", "3"])).succeeds();
+    assert_eq!(ended.err, "");
 }
 
 // Python.
