@@ -113,6 +113,7 @@ pub fn is_spent() -> bool {
 
 /// Runs `park` with the calling thread's waiter and its id. `-ENOMEM` where
 /// there is none to be had.
+#[inline(always)]
 pub fn with_waiter<T>(park: impl FnOnce(&'static Waiter, u32) -> Result<T>) -> Result<T> {
     OWN.with(|own| {
         let cached = own.id.get();

@@ -120,14 +120,9 @@ pub static HOST: park::host::Host = park::host::Host { sleep, wake };
 pub static BACK: crate::poll::Back = crate::poll::Back { wait };
 
 fn sleep(_: &Waiter, deadline: i64) -> Woken {
-    let Some(local) = local() else {
-        return Woken::Maybe;
-    };
-    local.park(deadline);
-    if deadline != 0 && time::now() >= deadline {
-        Woken::Deadline
-    } else {
-        Woken::Maybe
+    match local() {
+        Some(local) => local.sleep(deadline),
+        None => Woken::Maybe,
     }
 }
 
@@ -272,6 +267,7 @@ impl Local {
     }
 
     /// Parks the current fiber, at most until `deadline` (0: no limit).
+    #[inline(always)]
     fn park(&self, deadline: i64) {
         let seat = self.current.get();
         let armed = self.with_seat(seat, |it| {
@@ -289,6 +285,16 @@ impl Local {
         self.suspend();
     }
 
+    /// As `park`; says whether the time is over.
+    fn sleep(&self, deadline: i64) -> Woken {
+        self.park(deadline);
+        if deadline != 0 && time::now() >= deadline {
+            Woken::Deadline
+        } else {
+            Woken::Maybe
+        }
+    }
+
     fn yield_now(&self) {
         let seat = self.current.get();
         self.with_seat(seat, |it| it.state = State::Ready);
@@ -298,6 +304,7 @@ impl Local {
 
     /// Lets the worker run others. errno and the C++ exceptions in flight are
     /// the fiber's, and there again afterwards.
+    #[inline(always)]
     fn suspend(&self) {
         let errno = sys::errno();
         let exceptions = foreign::exceptions();
@@ -347,6 +354,7 @@ impl Local {
     }
 
     /// Waits for a descriptor, a token, a wake-up or a deadline.
+    #[inline(always)]
     fn wait(&self, watch: &Watch, poller: &Poller, waiter: &Waiter) -> Result<Outcome> {
         let (fd, events, place) = (watch.fd(), watch.events(), watch.place);
         let ready = Outcome::ready(events);
@@ -390,7 +398,11 @@ impl Local {
         } else if watch.is_blind() || !self.listen(seat, watch) {
             no_later(SLICE);
         }
-        let woken = waiter.sleep(until);
+        // As `Waiter::sleep`, without the way through the host back to here.
+        let sleeps = waiter.falls_asleep();
+        if sleeps {
+            self.park(until);
+        }
         if fd < 0 {
             return Ok(Outcome::default());
         }
@@ -405,7 +417,7 @@ impl Local {
             return crate::poll::now(fd, events).map(Outcome::ready);
         }
         let edge = self.set.borrow_mut().take(fd, events, false);
-        let rested = rests && woken == Woken::Deadline;
+        let rested = rests && sleeps && time::now() >= until;
         Ok(if edge || rested {
             ready
         } else {

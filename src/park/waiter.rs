@@ -149,13 +149,20 @@ impl Waiter {
         self.home.load(Ordering::Relaxed) != 0
     }
 
-    /// The owner's: sleeps until it is woken, at most until `deadline` (0: no
-    /// limit). A wait that ended for no reason is for the caller to repeat.
-    pub fn sleep(&self, deadline: i64) -> futex::Woken {
+    /// The owner's, who is going to sleep: from here on a waker says so to
+    /// whoever runs it. False: it has been woken already.
+    #[inline]
+    pub fn falls_asleep(&self) -> bool {
         let asleep =
             self.state
                 .compare_exchange(ARMED, ASLEEP, Ordering::AcqRel, Ordering::Acquire);
-        if asleep == Err(WOKEN) {
+        asleep != Err(WOKEN)
+    }
+
+    /// The owner's: sleeps until it is woken, at most until `deadline` (0: no
+    /// limit). A wait that ended for no reason is for the caller to repeat.
+    pub fn sleep(&self, deadline: i64) -> futex::Woken {
+        if !self.falls_asleep() {
             return futex::Woken::Maybe;
         }
         if self.is_fiber() {
