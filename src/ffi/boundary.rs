@@ -42,7 +42,7 @@ impl Code for i64 {
 /// for failures that have no record of their own.
 #[inline]
 pub fn boundary<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
-    let _uncancelable = Uncancelable::new();
+    let _uncancelable = (!park::hosts()).then(Uncancelable::new);
     let number = catch_unwind(AssertUnwindSafe(|| match body() {
         Ok(number) => number,
         Err(error) => N::from_code(failed(op, error)),

@@ -173,6 +173,7 @@ impl Unborn {
     pub fn live(self) {
         let [local] = Box::leak(self.0);
         LOCAL.set(Some(local));
+        park::begin_to_host();
         loop {
             // A panic is a bug of ours, and no reason for all fibers to stop.
             let _ = catch_unwind(AssertUnwindSafe(|| local.turn()));
