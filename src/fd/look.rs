@@ -166,7 +166,7 @@ impl Look {
             until = earlier(until, other.deadline);
         }
         watch.place.until = until;
-        let outcome = poller.wait(watch, timeout, waiter)?;
+        let outcome = poller.wait(&watch, timeout, waiter)?;
         if outcome.other {
             self.drain_foreign(waiter);
             if let Some((other, second)) = &beside {

@@ -225,12 +225,19 @@ impl Poller {
 
     /// Waits, at most `timeout` nanoseconds (negative: for ever).
     #[inline]
-    pub fn wait(&mut self, watch: Watch, timeout: i64, waiter: &Waiter) -> Result<Outcome> {
+    pub fn wait(&mut self, watch: &Watch, timeout: i64, waiter: &Waiter) -> Result<Outcome> {
         if waiter.is_fiber()
             && let Some(back) = BACK.get()
         {
-            return (back.wait)(&watch, self, waiter);
+            return (back.wait)(watch, self, waiter);
         }
+        self.wait_here(*watch, timeout)
+    }
+
+    /// As a thread. Out of line, so that what it needs of a stack is no part of
+    /// a fiber's.
+    #[inline(never)]
+    fn wait_here(&mut self, watch: Watch, timeout: i64) -> Result<Outcome> {
         let cut = if watch.blind {
             slice_of(timeout)
         } else {
