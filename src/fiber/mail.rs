@@ -65,6 +65,11 @@ impl Mailbox {
         self.last.fetch_or(0, Ordering::AcqRel) == 0
     }
 
+    /// The worker's: whether there is mail.
+    pub fn has_any(&self) -> bool {
+        self.last.load(Ordering::Relaxed) != 0
+    }
+
     /// The worker's: it is awake.
     pub fn awakes(&self) {
         self.asleep.swap(false, Ordering::AcqRel);
