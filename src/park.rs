@@ -43,8 +43,6 @@ struct Own {
     ends: Cell<bool>,
     /// What is kept for the caller elsewhere, by an id; 0: nothing.
     notes: Cell<u32>,
-    /// The thread is a worker, which nobody cancels.
-    hosts: Cell<bool>,
     /// After how many calls a fiber lets others run, though none had to park.
     budget: Cell<u32>,
 }
@@ -56,7 +54,6 @@ thread_local! {
             interruptible: Cell::new(false),
             ends: Cell::new(false),
             notes: Cell::new(0),
-            hosts: Cell::new(false),
             budget: Cell::new(0),
         }
     };
@@ -103,17 +100,9 @@ pub fn set_notes(id: u32, end: &'static fn(u32)) -> bool {
     })
 }
 
-/// Whether the calling thread is a worker: it runs without cancellation, which
-/// nothing has to hold off.
-#[inline]
-pub fn hosts() -> bool {
-    OWN.with(|own| own.hosts.get())
-}
-
 /// Says that the calling thread is a worker from now on.
 pub fn begin_to_host() {
     core::mem::forget(process::Uncancelable::new()); // for good
-    OWN.with(|own| own.hosts.set(true));
 }
 
 /// Whether a fiber has made so many calls without a park that others are to

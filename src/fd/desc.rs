@@ -418,12 +418,12 @@ impl Call {
                         return Ok(Outcome::ERROR);
                     }
                     self.entry.parks.fetch_add(1, Ordering::Relaxed);
-                    let place = Place {
+                    let place = waiter.is_fiber().then(|| Place {
                         generation: (fd == self.fd).then(|| self.entry.which()),
                         turn: turn as usize,
                         drains: self.entry.kind().drains(),
                         ..Place::default()
-                    };
+                    });
                     look.poll(poller, (fd, events, place), waiter, beside)
                 });
                 // Both, before anything is said.

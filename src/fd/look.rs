@@ -119,12 +119,8 @@ impl Look {
             // Only a poll hears a token of the call's own. (One that is set
             // on the descriptor ends the turn's holder, and so one by one all
             // who queue behind it.)
-            let outcome = self.poll(
-                &mut Poller::default(),
-                (-1, 0, Place::default()),
-                waiter,
-                None,
-            )?;
+            let place = waiter.is_fiber().then(Place::default);
+            let outcome = self.poll(&mut Poller::default(), (-1, 0, place), waiter, None)?;
             outcome.signal
         } else {
             // futex(2) without a limit is restarted after a handler that was
@@ -151,7 +147,7 @@ impl Look {
     pub fn poll(
         &self,
         poller: &mut Poller,
-        (fd, events, place): (Fd, c_short, Place),
+        (fd, events, place): (Fd, c_short, Option<Place>),
         waiter: &Waiter,
         beside: Option<(Self, &Waiter)>,
     ) -> Result<Outcome> {
@@ -165,7 +161,9 @@ impl Look {
             timeout = sooner(timeout, other.timeout);
             until = earlier(until, other.deadline);
         }
-        watch.place.until = until;
+        if let Some(place) = &mut watch.place {
+            place.until = until;
+        }
         let outcome = poller.wait(&watch, timeout, waiter)?;
         if outcome.other {
             self.drain_foreign(waiter);
@@ -178,11 +176,15 @@ impl Look {
 
     #[inline(always)]
     fn add_to(&self, watch: &mut Watch, waiter: &Waiter) {
-        if !waiter.is_fiber() {
-            watch.add(Some(waiter.event()).filter(|event| *event >= 0));
+        if waiter.is_fiber() {
+            for token in self.tokens() {
+                watch.add_token(token.event(), token.serial());
+            }
+            return;
         }
+        watch.add(Some(waiter.event()).filter(|event| *event >= 0));
         for token in self.tokens() {
-            watch.add_token(token.event(), token.serial());
+            watch.add(token.event());
         }
     }
 

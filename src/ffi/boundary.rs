@@ -38,19 +38,42 @@ impl Code for i64 {
     }
 }
 
-/// Runs the body of an exported function. `op` is Go's name for what it does,
-/// for failures that have no record of their own.
+/// Runs the body of an exported function that never parks. `op` is Go's name
+/// for what it does, for failures that have no record of their own.
 #[inline]
 pub fn boundary<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
-    let _uncancelable = (!park::hosts()).then(Uncancelable::new);
+    let _uncancelable = Uncancelable::new();
+    caught(op, body)
+}
+
+/// As `boundary`, for a function that may park: in a fiber whose calls never have
+/// to it lets others run now and then.
+#[inline]
+pub fn parking<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
+    let uncancelable = Uncancelable::new();
+    let number = caught(op, body);
+    // Workers run without cancellation, and hardly any other thread does: so
+    // this costs threads no look at what they are.
+    if uncancelable.was_so() {
+        let_others_run();
+    }
+    number
+}
+
+#[inline(always)]
+fn caught<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
     let number = catch_unwind(AssertUnwindSafe(|| match body() {
         Ok(number) => number,
         Err(error) => N::from_code(failed(op, error)),
     }));
-    if park::is_spent() {
-        fiber::yield_now(); // a fiber whose calls never park lets others run
-    }
     number.unwrap_or_else(|_| N::from_code(failed(op, error::PANIC)))
+}
+
+#[inline(never)]
+fn let_others_run() {
+    if park::is_spent() {
+        fiber::yield_now();
+    }
 }
 
 /// The code of a failure, which is on record from here on at the latest.

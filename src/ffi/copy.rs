@@ -1,6 +1,6 @@
 //! From one descriptor to another, without a detour where there is a way.
 
-use super::boundary::boundary;
+use super::boundary::parking;
 use crate::net::copy;
 use libc::{c_int, ssize_t};
 
@@ -38,7 +38,7 @@ use libc::{c_int, ssize_t};
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C-unwind" fn netfd_sendfile(fd: c_int, file_fd: c_int, offset: i64, count: i64) -> i64 {
-    boundary("write", || copy::sendfile(fd, file_fd, offset, count))
+    parking("write", || copy::sendfile(fd, file_fd, offset, count))
 }
 
 /// Copies from one descriptor to another until the end of what is read,
@@ -85,7 +85,7 @@ pub extern "C-unwind" fn netfd_sendfile(fd: c_int, file_fd: c_int, offset: i64, 
 pub extern "C-unwind" fn netfd_copy(dst: c_int, src: c_int, max: i64) -> ssize_t {
     // No more than can be told, where that is less than `max` can say.
     let most = i64::try_from(ssize_t::MAX).unwrap_or(i64::MAX);
-    boundary("write", || {
+    parking("write", || {
         let max = if max < 0 { most } else { max.min(most) };
         let copied = copy::copy(dst, src, max)?;
         Ok(ssize_t::try_from(copied).unwrap_or(ssize_t::MAX))

@@ -1,6 +1,6 @@
 //! Connecting, and looking up.
 
-use super::boundary::{self, address, boundary, text};
+use super::boundary::{self, address, parking, text};
 use crate::error::{FAULT, INVAL};
 use crate::fd::cancel::{Cancel, Held};
 use crate::net::connect;
@@ -55,7 +55,7 @@ pub unsafe extern "C-unwind" fn netfd_connect(
     deadline: i64,
     cancel: *mut Cancel,
 ) -> c_int {
-    boundary("dial", || {
+    parking("dial", || {
         // SAFETY: the contract above.
         let laddr = unsafe { address(laddr, laddrlen) }?;
         // SAFETY: the contract above.
@@ -158,7 +158,7 @@ pub unsafe extern "C-unwind" fn netfd_dial(
     address: *const c_char,
     cfg: *const DialConfig,
 ) -> c_int {
-    boundary("dial", || {
+    parking("dial", || {
         // SAFETY: the contract above.
         let network = unsafe { text(network) }?;
         // SAFETY: the contract above.
@@ -231,7 +231,7 @@ pub unsafe extern "C-unwind" fn netfd_resolve(
     deadline: i64,
     cancel: *mut Cancel,
 ) -> c_int {
-    boundary("resolve", || {
+    parking("resolve", || {
         // SAFETY: the contract above.
         let network = unsafe { text(network) }?;
         // SAFETY: the contract above.

@@ -1,6 +1,6 @@
 //! Fibers: Go's `go`, and what goes with it.
 
-use super::boundary::{self, boundary, quiet};
+use super::boundary::{self, boundary, parking, quiet};
 use crate::error::{FAULT, INVAL};
 use crate::fd::cancel::Cancel;
 use crate::fd::helper;
@@ -97,7 +97,7 @@ pub unsafe extern "C-unwind" fn netfd_serve(
     arg: *mut c_void,
     cfg: *const ServeConfig,
 ) -> c_int {
-    boundary("serve", || {
+    parking("serve", || {
         let handler: Handler = handler.ok_or(FAULT)?;
         // SAFETY: the contract above; all fields are numbers.
         let cfg = unsafe { boundary::config(cfg) }?;
@@ -121,7 +121,7 @@ pub unsafe extern "C-unwind" fn netfd_serve(
 /// Any thread or fiber; parks. Follows Go `time.Sleep`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn netfd_sleep(ns: i64) -> c_int {
-    boundary("sleep", || {
+    parking("sleep", || {
         fiber::rest(ns);
         Ok(0)
     })
@@ -167,7 +167,7 @@ pub unsafe extern "C-unwind" fn netfd_block(
     r#fn: Option<unsafe extern "C" fn(arg: *mut c_void)>,
     arg: *mut c_void,
 ) -> c_int {
-    boundary("block", || {
+    parking("block", || {
         let body = r#fn.ok_or(FAULT)? as usize;
         let arg = arg.expose_provenance();
         if fiber::is_inside() {
@@ -251,7 +251,7 @@ pub unsafe extern "C-unwind" fn netfd_group_wait(
     deadline: i64,
     cancel: *mut Cancel,
 ) -> c_int {
-    boundary("wait", || {
+    parking("wait", || {
         // SAFETY: the contract above.
         let group = unsafe { g.as_ref() }.ok_or(FAULT)?;
         // SAFETY: a token's memory is never freed.

@@ -1,6 +1,6 @@
 //! Reading, writing, and waiting for either.
 
-use super::boundary::{boundary, bytes, bytes_mut, count};
+use super::boundary::{bytes, bytes_mut, count, parking};
 use crate::error::{INVAL, Result};
 use crate::net::{socket, stream};
 use crate::sys::message::IoVecs;
@@ -31,7 +31,7 @@ use libc::{c_int, iovec, ssize_t};
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C-unwind" fn netfd_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
-    boundary("read", || {
+    parking("read", || {
         // SAFETY: the contract above.
         let buf = unsafe { bytes_mut(buf, len) }?;
         stream::read(fd, buf).map(count)
@@ -65,7 +65,7 @@ pub unsafe extern "C-unwind" fn netfd_read(fd: c_int, buf: *mut c_void, len: usi
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C-unwind" fn netfd_write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {
-    boundary("write", || {
+    parking("write", || {
         // SAFETY: the contract above.
         let buf = unsafe { bytes(buf, len) }?;
         stream::write(fd, buf).map(count)
@@ -94,7 +94,7 @@ pub unsafe extern "C-unwind" fn netfd_readv(
     iov: *const iovec,
     iovcnt: c_int,
 ) -> ssize_t {
-    boundary("read", || {
+    parking("read", || {
         // SAFETY: the contract above.
         let buffers = unsafe { buffers(iov, iovcnt) }?;
         stream::readv(fd, buffers).map(count)
@@ -121,7 +121,7 @@ pub unsafe extern "C-unwind" fn netfd_writev(
     iov: *const iovec,
     iovcnt: c_int,
 ) -> ssize_t {
-    boundary("writev", || {
+    parking("writev", || {
         // SAFETY: the contract above.
         let buffers = unsafe { buffers(iov, iovcnt) }?;
         stream::writev(fd, buffers).map(count)
@@ -163,5 +163,5 @@ const _: () = assert!(NETFD_WRITABLE == socket::WRITABLE);
 /// Follows poll(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn netfd_wait(fd: c_int, events: c_int, deadline: i64) -> c_int {
-    boundary("wait", || socket::wait(fd, events, deadline))
+    parking("wait", || socket::wait(fd, events, deadline))
 }

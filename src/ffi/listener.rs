@@ -1,6 +1,6 @@
 //! Listening and accepting.
 
-use super::boundary::{self, AddressOut, address, boundary, text};
+use super::boundary::{self, AddressOut, address, boundary, parking, text};
 use crate::error::{FAULT, INVAL, Result};
 use crate::net::bind::{self, ListenConfig as Config};
 use crate::net::options::{Switch, TcpOptions};
@@ -76,7 +76,7 @@ pub unsafe extern "C-unwind" fn netfd_accept(
     raddr: *mut sockaddr,
     raddrlen: *mut socklen_t,
 ) -> c_int {
-    boundary("accept", || {
+    parking("accept", || {
         // SAFETY: the contract above.
         let out = unsafe { AddressOut::new(raddr, raddrlen) }?;
         let (conn, peer) = listen::accept(fd)?;

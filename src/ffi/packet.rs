@@ -1,7 +1,7 @@
 //! Calls with flags, addresses and control messages; descriptors over unix
 //! sockets.
 
-use super::boundary::{AddressOut, address, boundary, bytes, bytes_mut, count};
+use super::boundary::{AddressOut, address, boundary, bytes, bytes_mut, count, parking};
 use crate::error::{FAULT, INVAL};
 use crate::net::{packet, unix};
 use crate::sys::message::{Batch, FDS_MAX, Message};
@@ -45,7 +45,7 @@ pub unsafe extern "C-unwind" fn netfd_recvfrom(
     from: *mut sockaddr,
     fromlen: *mut socklen_t,
 ) -> ssize_t {
-    boundary("read", || {
+    parking("read", || {
         // SAFETY: the contract above.
         let buf = unsafe { bytes_mut(buf, len) }?;
         // SAFETY: the contract above.
@@ -94,7 +94,7 @@ pub unsafe extern "C-unwind" fn netfd_sendto(
     to: *const sockaddr,
     tolen: socklen_t,
 ) -> ssize_t {
-    boundary("write", || {
+    parking("write", || {
         // SAFETY: the contract above.
         let buf = unsafe { bytes(buf, len) }?;
         // SAFETY: the contract above.
@@ -124,7 +124,7 @@ pub unsafe extern "C-unwind" fn netfd_recvmsg(
     msg: *mut msghdr,
     flags: c_int,
 ) -> ssize_t {
-    boundary("read", || {
+    parking("read", || {
         // SAFETY: the contract above.
         let message = unsafe { Message::new(msg) }?;
         packet::recvmsg(fd, message, flags).map(count)
@@ -150,7 +150,7 @@ pub unsafe extern "C-unwind" fn netfd_sendmsg(
     msg: *const msghdr,
     flags: c_int,
 ) -> ssize_t {
-    boundary("write", || {
+    parking("write", || {
         // SAFETY: the contract above.
         let message = unsafe { Message::new(msg) }?;
         packet::sendmsg(fd, message, flags).map(count)
@@ -192,7 +192,7 @@ pub unsafe extern "C-unwind" fn netfd_recvmmsg(
     n: c_uint,
     flags: c_int,
 ) -> c_int {
-    boundary("read", || {
+    parking("read", || {
         // SAFETY: the contract above.
         let batch = unsafe { Batch::new(msgs, n) }?;
         packet::recvmmsg(fd, batch, flags).map(messages)
@@ -232,7 +232,7 @@ pub unsafe extern "C-unwind" fn netfd_sendmmsg(
     n: c_uint,
     flags: c_int,
 ) -> c_int {
-    boundary("write", || {
+    parking("write", || {
         // SAFETY: the contract above.
         let batch = unsafe { Batch::to_send(msgs, n) }?;
         packet::sendmmsg(fd, batch, flags).map(messages)
@@ -274,7 +274,7 @@ pub unsafe extern "C-unwind" fn netfd_send_fds(
     buf: *const c_void,
     len: usize,
 ) -> ssize_t {
-    boundary("write", || {
+    parking("write", || {
         if fds.is_null() && nfds > 0 {
             return Err(FAULT);
         }
@@ -322,7 +322,7 @@ pub unsafe extern "C-unwind" fn netfd_recv_fds(
     buf: *mut c_void,
     len: usize,
 ) -> ssize_t {
-    boundary("read", || {
+    parking("read", || {
         if nfds.is_null() || (fds.is_null() && cap > 0) {
             return Err(FAULT);
         }

@@ -380,7 +380,8 @@ impl Local {
     /// Waits for a descriptor, a token, a wake-up or a deadline.
     #[inline(always)]
     fn wait(&self, watch: &Watch, poller: &Poller, waiter: &Waiter) -> Result<Outcome> {
-        let (fd, events, place) = (watch.fd(), watch.events(), watch.place);
+        let (fd, events) = (watch.fd(), watch.events());
+        let place = watch.place.unwrap_or_default();
         let ready = Outcome::ready(events);
         let seat = self.current.get();
         let mut until = place.until;

@@ -45,8 +45,8 @@ pub struct Watch {
     count: usize,
     /// An eventfd is missing: no descriptor was to be had for it.
     blind: bool,
-    /// What a fiber's poller has to know besides.
-    pub place: Place,
+    /// What a fiber's poller has to know besides; a thread's has no use for it.
+    pub place: Option<Place>,
 }
 
 /// Where a caller waits: for pollers that remember descriptors.
@@ -88,13 +88,7 @@ impl Watch {
             others: [-1; 4],
             count: 0,
             blind: false,
-            place: Place {
-                generation: None,
-                turn: 0,
-                drains: false,
-                until: 0,
-                tokens: [0; 4],
-            },
+            place: None,
         }
     }
 
@@ -115,7 +109,10 @@ impl Watch {
 
     /// As `add`, of a token's eventfd: which token's it is.
     pub fn add_token(&mut self, event: Option<Fd>, serial: u32) {
-        if let Some(place) = self.place.tokens.get_mut(self.count) {
+        let count = self.count;
+        if let Some(place) = &mut self.place
+            && let Some(place) = place.tokens.get_mut(count)
+        {
             *place = serial;
         }
         self.add(event);
@@ -123,7 +120,8 @@ impl Watch {
 
     /// The tokens' eventfds, and whose they are.
     pub fn tokens(&self) -> impl Iterator<Item = (Fd, u32)> {
-        let all = self.others().iter().copied().zip(self.place.tokens);
+        let serials = self.place.map_or([0; 4], |place| place.tokens);
+        let all = self.others().iter().copied().zip(serials);
         all.filter(|(_, serial)| *serial != 0)
     }
 

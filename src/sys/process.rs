@@ -108,6 +108,14 @@ impl Uncancelable {
     }
 }
 
+impl Uncancelable {
+    /// Whether the thread was not to be cancelled before, either.
+    #[inline]
+    pub fn was_so(&self) -> bool {
+        self.0 == CANCEL_DISABLE
+    }
+}
+
 impl Drop for Uncancelable {
     fn drop(&mut self) {
         // SAFETY: the state is the one that the C library gave us. Both C
