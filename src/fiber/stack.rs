@@ -152,7 +152,7 @@ fn new_stack() -> Result<usize> {
                 // SAFETY: the guard is the lowest part of a stack that was cut
                 // just now.
                 unsafe { memory::guard(at, GUARD) }?;
-                tell_valgrind(at + GUARD, SIZE);
+                tell_valgrind(at + GUARD, SIZE + SPREAD);
                 return Ok(at + GUARD);
             }
             continue;
