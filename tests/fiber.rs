@@ -16,7 +16,7 @@ mod common;
 use common::calls::*;
 use common::fibers::*;
 use common::*;
-use libc::c_int;
+use libc::{c_int, c_void};
 use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
@@ -909,5 +909,148 @@ fn the_end_of_a_stream_is_read_by_all_fibers_that_take_turns() {
     for reader in readers {
         assert_eq!(reader.join(), 0);
     }
+    assert_eq!((destroy(one), destroy(other)), (0, 0));
+}
+
+/// Runs `body` where the first calls of a kind fail, on one worker: the first
+/// fiber has none of the library's threads or descriptors yet.
+fn where_it_fails(test: &str, inject: &str, code: &'static [c_int]) {
+    let options = [
+        "-e",
+        "trace=clone,clone3,eventfd2,epoll_create1",
+        "-e",
+        inject,
+    ];
+    let _ = alone_under_strace(test, &options, || {
+        // Of each thread the first clone is made, the harness's and this one.
+        spawn(|| ()).join();
+        let mut seen = vec![];
+        for _ in 0..20 {
+            unsafe extern "C" fn nothing(_: *mut c_void) {}
+            // SAFETY: it does nothing.
+            seen.push(unsafe { netfd_go(Some(nothing), null_mut()) });
+        }
+        println!("{seen:?}");
+        assert!(
+            seen.iter().all(|got| *got == 0 || code.contains(got)),
+            "{seen:?}"
+        );
+        assert!(seen.iter().any(|got| *got != 0), "{seen:?}");
+        assert_eq!(seen.last(), Some(&0), "{seen:?}");
+        assert_eq!(fiber(|| 7).join(), 7);
+    });
+}
+
+#[test]
+fn a_first_fiber_without_an_eventfd_is_told_and_a_later_one_runs() {
+    let test = "a_first_fiber_without_an_eventfd_is_told_and_a_later_one_runs";
+    where_it_fails(
+        test,
+        "inject=eventfd2:error=EMFILE:when=1..2",
+        &[-libc::EMFILE],
+    );
+}
+
+#[test]
+fn a_first_fiber_without_an_epoll_set_is_told_and_a_later_one_runs() {
+    let test = "a_first_fiber_without_an_epoll_set_is_told_and_a_later_one_runs";
+    where_it_fails(
+        test,
+        "inject=epoll_create1:error=ENFILE:when=1..2",
+        &[-libc::ENFILE],
+    );
+}
+
+#[test]
+fn a_first_fiber_without_a_thread_is_told_and_a_later_one_runs() {
+    let test = "a_first_fiber_without_a_thread_is_told_and_a_later_one_runs";
+    where_it_fails(
+        test,
+        "inject=clone,clone3:error=EAGAIN:when=2..3",
+        &[-libc::EAGAIN, -libc::ENOMEM],
+    );
+}
+
+#[test]
+fn a_fiber_without_memory_for_its_stack_is_told_and_a_later_one_runs() {
+    let _ = alone(
+        "a_fiber_without_memory_for_its_stack_is_told_and_a_later_one_runs",
+        || {
+            unsafe extern "C" fn waits(gate: *mut c_void) {
+                // SAFETY: it is a group.
+                let code = unsafe { netfd_group_wait(gate.cast(), NETFD_NO_DEADLINE, null_mut()) };
+                assert_eq!(code, 0);
+            }
+            assert_eq!(fiber(|| 7).join(), 7);
+            // SAFETY: no pointers.
+            let gate = unsafe { netfd_group_new() };
+            // SAFETY: it is a group.
+            assert_eq!(unsafe { netfd_group_add(gate, 1) }, 0);
+            let mut limit = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: it is there to be written.
+            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) }, 0);
+            let all = libc::rlimit {
+                rlim_cur: 3 << 30,
+                ..limit
+            };
+            // SAFETY: it is there.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &all) }, 0);
+            let mut made = 0;
+            let code = loop {
+                // SAFETY: the group outlives the fiber.
+                match unsafe { netfd_go(Some(waits), gate.cast()) } {
+                    0 => made += 1,
+                    code => break code,
+                }
+                assert!(made < 100_000, "it has no end");
+            };
+            assert_eq!(code, -libc::ENOMEM, "after {made}");
+            // SAFETY: it is a group.
+            assert_eq!(unsafe { netfd_group_done(gate) }, 0);
+            await_that("all have ended", || stats().fibers == 0);
+            assert_eq!(fiber(|| 7).join(), 7);
+            println!("{made} had room");
+        },
+    );
+}
+
+/// netfd_resolve() of a name asks the C library, which blocks.
+#[test]
+fn names_are_looked_up_without_the_worker() {
+    on_one_worker("names_are_looked_up_without_the_worker", || {
+        let looked = fiber(|| {
+            let worker = thread_id();
+            let all = resolve("tcp", "localhost:80", after(5 * SECOND));
+            (all, worker == thread_id())
+        });
+        let (all, same) = looked.join();
+        assert!(all.is_ok_and(|all| !all.is_empty()) && same);
+    });
+}
+
+#[test]
+fn a_token_fired_in_a_signal_handler_ends_a_fibers_read() {
+    static TOKEN: std::sync::atomic::AtomicPtr<netfd_cancel> =
+        std::sync::atomic::AtomicPtr::new(null_mut());
+    extern "C" fn fires(_: c_int) {
+        // SAFETY: the token lives.
+        unsafe { netfd_cancel_fire(TOKEN.load(Ordering::Relaxed)) }
+    }
+    let token = Token::new();
+    TOKEN.store(token.0, Ordering::Relaxed);
+    let (one, other) = unix_pair(libc::SOCK_STREAM);
+    token.set_on(one);
+    let reader = fiber(move || read(one, &mut [0]));
+    await_parked(one, 1);
+    let handler: extern "C" fn(c_int) = fires;
+    // SAFETY: what it calls may be called in a handler.
+    unsafe { libc::signal(libc::SIGUSR2, handler as libc::sighandler_t) };
+    // SAFETY: no pointers. It runs before this returns.
+    assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
+    assert_eq!(reader.join(), CANCELED);
+    token.free();
     assert_eq!((destroy(one), destroy(other)), (0, 0));
 }
