@@ -2,7 +2,8 @@
  *
  * Called as the servers in shared/ are: fiber_echo PORT [--threads N]
  * [--mode echo|sink|source] [--buf B]. N is the number of workers. With
- * --deadline the connection gets 30 s more to live before each read. */
+ * --deadline the connection gets 30 s more to live before each read. It
+ * accepts in a fiber: in main it would wake a worker for each connection. */
 #define _GNU_SOURCE
 #include "../include/netfd.h"
 
@@ -27,6 +28,12 @@ static void conn(int fd, void *arg) {
     }
 }
 
+static void serve(void *arg) {
+    int code = netfd_serve(*(int *)arg, conn, NULL, NULL);
+    fprintf(stderr, "serve: %s\n", netfd_strerror(code));
+    exit(1);
+}
+
 int main(int argc, char **argv) {
     char address[64];
     if (argc > 1 && !strcmp(argv[argc - 1], "--deadline")) {
@@ -37,8 +44,7 @@ int main(int argc, char **argv) {
     snprintf(address, sizeof address, "%d", O.threads);
     setenv("NETFD_WORKERS", address, 1);
     snprintf(address, sizeof address, "127.0.0.1:%d", O.port);
-    int ls = netfd_listen("tcp", address, NULL);
-    int code = ls < 0 ? ls : netfd_serve(ls, conn, NULL, NULL);
-    fprintf(stderr, "serve: %s\n", netfd_strerror(code));
-    return 1;
+    int listener = netfd_listen("tcp", address, NULL);
+    if (listener < 0 || netfd_go(serve, &listener)) return 1;
+    for (;;) pause();
 }
