@@ -1543,8 +1543,11 @@ int netfd_go(void (*fn)(void *arg),
  * detached it. Where accepting finds no descriptor or no memory it rests, from
  * 5 ms up to a second. When the listener's token fires it stops accepting;
  * handlers run on for `drain_timeout`, then what is left is destroyed. When the
- * listener is destroyed, what is left is destroyed at once. The listener's
- * token and deadlines are not its connections'.
+ * listener is destroyed, what is left is destroyed at once. A handler whose
+ * connection is destroyed is told NETFD_ECLOSED and has to return: the number
+ * may soon be another's. Until the listener is destroyed, the kernel goes on
+ * taking connections into its queue. The listener's token and deadlines are not
+ * its connections'.
  *
  * @param listener  as made by netfd_listen(); it stays the caller's
  * @param handler   what serves a connection
