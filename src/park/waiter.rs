@@ -134,7 +134,10 @@ impl Waiter {
         if let Some(event) = self.polled() {
             event::signal(event);
         }
-        if self.state.swap(WOKEN, Ordering::AcqRel) == ASLEEP {
+        // A fiber in two descriptors sleeps on its first waiter's state, and
+        // polls no eventfd by which the second could end that.
+        let stands_in = self.second.load(Ordering::Relaxed) && self.is_fiber();
+        if self.state.swap(WOKEN, Ordering::AcqRel) == ASLEEP || stands_in {
             if self.is_fiber() {
                 host::wake(self);
             } else {
