@@ -261,7 +261,7 @@ def drawn(found):
             bars.append((SHOWN.get(name, name), name in OURS.values(), values))
     return plot.bars(
         "Echo of 64 bytes: the server's CPU per request",
-        "as a multiple of edge-triggered epoll written by hand; less is better; lines: all rounds",
+        "as a multiple of edge-triggered epoll written by hand; less is better; lines: the spread of the rounds",
         list(suites.values()),
         bars,
     )

@@ -3,7 +3,7 @@ where the page is dark, and where what shows it does not know."""
 from html import escape
 
 WIDTH, LEFT, RIGHT, TOP = 760, 150, 52, 84
-BAR, GAP, AXIS = 11, 10, 34
+BAR, GAP, AXIS = 13, 10, 34
 
 STYLE = """
 text { font: 12px system-ui, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
@@ -67,7 +67,7 @@ def legend(series):
     x = 16
     for at, name in enumerate(series):
         for kind in ("ours", "peer"):
-            yield f'<rect class="{kind}{at}" x="{x}" y="56" width="12" height="{BAR}"/>'
+            yield f'<rect class="{kind}{at}" x="{x}" y="56" width="12" height="11"/>'
             x += 13
         yield f'<text x="{x + 5}" y="66">{escape(name)}</text>'
         x += 140
@@ -93,4 +93,4 @@ def bar(kind, weight, y, one, scale, most):
         ends += "m-4 -3l4 3l-4 3" if cut else f"M{high:.1f} {middle - 3}v6"
         yield f'<path class="spread" d="{ends}"/>'
         value = max(value, high - LEFT)
-    yield f'<text{weight} x="{LEFT + value + 6:.1f}" y="{y + BAR - 1.5}" font-size="11">{one["median"]:.2f}</text>'
+    yield f'<text{weight} x="{LEFT + value + 6:.1f}" y="{y + BAR - 2.5}">{one["median"]:.2f}</text>'
