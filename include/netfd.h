@@ -354,7 +354,8 @@ struct netfd_stats {
      */
     uint64_t open_fds;
     /**
-     * Callers that are parked, queue for a turn, or wait for a lookup.
+     * Callers that are parked, threads and fibers: in a call on a descriptor,
+     * in a queue for a turn, for a lookup, a group or netfd_block(), asleep.
      */
     uint64_t parked;
     /**
@@ -374,6 +375,14 @@ struct netfd_stats {
      * Fibers that have been started and have not ended.
      */
     uint64_t fibers;
+    /**
+     * Times that a worker switched to a fiber.
+     */
+    uint64_t switches;
+    /**
+     * Operations that were handed to io_uring; 0 where the poller is epoll.
+     */
+    uint64_t submissions;
 };
 
 #ifdef __cplusplus
@@ -1693,7 +1702,8 @@ void netfd_group_free(struct netfd_group *g);
 /**
  * Counts what is going on.
  *
- * In a child made by fork(2) `parked` begins again.
+ * In a child made by fork(2) `parked` begins again, and so does what is
+ * counted of fibers.
  *
  * @param out  where to store the counts, `size` set
  * @return 0, or -EFAULT, -EINVAL `size` is 0
@@ -1708,7 +1718,10 @@ int netfd_stats(struct netfd_stats *out);
 
 /**
  * Writes what is attached and who is parked on what, since when, as text for
- * people: a line for each descriptor, and one for each caller.
+ * people: a line for each descriptor, and under it one for each thread or
+ * fiber that is parked there; at the end, those that are parked on none. Of
+ * those without a deadline "since when" is as of the kernel's last tick, up
+ * to 10 ms early.
  *
  * @param out_fd  any descriptor that can be written: 2, a file, a pipe
  * @return 0, or

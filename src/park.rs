@@ -10,7 +10,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Fd, event, process};
 use core::cell::Cell;
 use once_cell::race::OnceRef;
-pub use waiter::{Slot, Waiter};
+pub use waiter::{Aside, Slot, Waiter};
 
 impl Pooled for Waiter {
     fn link(&self) -> &AtomicU32 {
@@ -30,6 +30,13 @@ pub fn find(id: u32) -> Option<&'static Waiter> {
 /// The waiter known as `id`, whosever it is.
 pub fn any(id: u32) -> Option<&'static Waiter> {
     WAITERS.get(id)
+}
+
+/// The waiters of this process whose owners are parked on no descriptor.
+pub fn parked_aside() -> impl Iterator<Item = (&'static Waiter, Aside)> {
+    let epoch = process::epoch();
+    let of_this = WAITERS.all().filter(move |waiter| waiter.lives_in(epoch));
+    of_this.filter_map(|waiter| Some((waiter, waiter.parks_aside()?)))
 }
 
 /// The calling thread's waiter, and what the thread asked for. It has no

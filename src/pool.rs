@@ -63,6 +63,11 @@ impl<T: Pooled> Pool<T> {
         self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
     }
 
+    /// All objects that exist, the free ones too.
+    pub fn all(&'static self) -> impl Iterator<Item = &'static T> {
+        (1..=self.made.load(Ordering::Acquire)).filter_map(|id| self.get(id))
+    }
+
     /// Takes an object as it was left, or a new one.
     pub fn take(&'static self) -> Result<(u32, &'static T)> {
         loop {

@@ -9,6 +9,7 @@
 
 mod common;
 
+use common::fibers::*;
 use common::*;
 use libc::{AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, c_int};
 use std::mem::size_of;
@@ -82,6 +83,63 @@ fn accepts_parks_and_wakeups_are_counted() {
 }
 
 #[test]
+fn fibers_are_counted_from_their_start_to_their_end() {
+    alone("fibers_are_counted_from_their_start_to_their_end", || {
+        assert_eq!(stats().fibers, 0);
+        let (one, other) = unix_pair(SOCK_STREAM);
+        let fibers: Vec<_> = (0..3).map(|_| fiber(move || read(one, &mut [0]))).collect();
+        assert_eq!(stats().fibers, 3);
+        await_parked(one, 3);
+        assert_eq!(stats().parked, 3);
+        assert_eq!(write(other, b"abc"), 3);
+        for one in fibers {
+            assert_eq!(one.join(), 1);
+        }
+        await_that("all have ended", || stats().fibers == 0);
+    });
+}
+
+#[test]
+fn a_switch_is_counted_each_time_that_a_fiber_runs() {
+    alone("a_switch_is_counted_each_time_that_a_fiber_runs", || {
+        assert_eq!(stats().switches, 0);
+        fiber(|| (0..100).for_each(|_| yield_now())).join();
+        await_that("it has ended", || stats().fibers == 0);
+        assert_eq!(stats().switches, 101);
+        let (one, other) = unix_pair(SOCK_STREAM);
+        let reader = fiber(move || read(one, &mut [0]));
+        await_parked(one, 1);
+        assert_eq!(stats().switches, 102);
+        assert_eq!(write(other, b"!"), 1);
+        assert_eq!(reader.join(), 1);
+        assert_eq!(stats().switches, 103);
+    });
+}
+
+#[test]
+fn on_epoll_nothing_is_submitted() {
+    let vars = [("NETFD_POLL", "epoll")];
+    let _ = alone_under("on_epoll_nothing_is_submitted", &[], &vars, || {
+        let (one, other) = unix_pair(SOCK_STREAM);
+        let reader = fiber(move || read(one, &mut [0]));
+        await_parked(one, 1);
+        assert_eq!(write(other, b"!"), 1);
+        assert_eq!(reader.join(), 1);
+        assert_eq!(stats().submissions, 0);
+    });
+}
+
+#[test]
+fn who_is_parked_on_no_descriptor_is_counted_too() {
+    alone("who_is_parked_on_no_descriptor_is_counted_too", || {
+        let parked = Aside::park();
+        await_that("all are counted", || stats().parked == 5);
+        parked.end();
+        assert_eq!(stats().parked, 2);
+    });
+}
+
+#[test]
 fn a_failed_accept_is_not_counted() {
     alone("a_failed_accept_is_not_counted", || {
         let (fd, _) = listener();
@@ -98,9 +156,9 @@ fn stats_obeys_the_size_of_the_struct() {
     let whole = size_of::<netfd_stats>();
     let (fd, _) = listener();
     for size in [8, 12, 16, whole, whole + 8, whole + 11] {
-        let mut words = [u64::from_ne_bytes([0xaa; 8]); 10];
+        let mut words = [u64::from_ne_bytes([0xaa; 8]); 20];
         words[0] = size as u64;
-        // SAFETY: there are 80 bytes, and the size is less.
+        // SAFETY: there are 160 bytes, and the size is less.
         assert_eq!(unsafe { netfd_stats(words.as_mut_ptr().cast()) }, 0);
         assert_eq!(words[0], size as u64);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -173,6 +231,128 @@ fn a_dump_tells_which_thread_does_what_and_since_when() {
         for one in [first, second] {
             assert_eq!(one.join(), NETFD_ECLOSED);
         }
+    });
+}
+
+#[test]
+fn a_dump_tells_fibers_from_threads_and_since_when() {
+    on_one_worker("a_dump_tells_fibers_from_threads_and_since_when", || {
+        let (one, other) = unix_pair(SOCK_STREAM);
+        let first = fiber(move || read(one, &mut [0]));
+        await_parked(one, 1);
+        let second = spawn(move || read(one, &mut [0]));
+        await_parked(one, 2);
+        let begun = std::time::Instant::now();
+        await_that("time goes by", || begun.elapsed().as_millis() >= 20);
+        let lines = parked_lines(one);
+        let ms = ms_of(&lines, "  fiber 0 of worker 1 reads, parked for ");
+        assert!((20..60_000).contains(&ms), "{lines:?}");
+        let threads = lines.iter().filter(|line| line.starts_with("  thread "));
+        assert_eq!(threads.count(), 1, "{lines:?}");
+        assert_eq!(write(other, b"ab"), 2);
+        assert_eq!(first.join(), 1);
+        assert_eq!(second.join(), 1);
+    });
+}
+
+#[test]
+fn a_dump_ends_with_who_is_parked_on_no_descriptor() {
+    on_one_worker("a_dump_ends_with_who_is_parked_on_no_descriptor", || {
+        let (fd, _) = listener();
+        let parked = Aside::park();
+        await_that("all are there", || stats().parked == 5);
+        let begun = std::time::Instant::now();
+        await_that("time goes by", || begun.elapsed().as_millis() >= 20);
+        let shown = dump();
+        let lines: Vec<_> = shown.lines().map(str::to_owned).collect();
+        assert!(lines[0].starts_with(&format!("fd {fd} ")), "{shown}");
+        assert_eq!(lines[1], "no fd");
+        assert_eq!(lines.len(), 7, "{shown}");
+        for what in [
+            "  fiber 0 of worker 1 sleeps, parked for ",
+            "  fiber 1 of worker 1 waits for a group, parked for ",
+            "  fiber 2 of worker 1 waits for a helper thread, parked for ",
+        ] {
+            assert!((20..60_000).contains(&ms_of(&lines, what)), "{shown}");
+        }
+        for what in [" sleeps,", " waits for a group,"] {
+            let of_thread = |line: &&String| line.starts_with("  thread ") && line.contains(what);
+            assert_eq!(lines.iter().filter(of_thread).count(), 1, "{shown}");
+        }
+        parked.end();
+        let asleep = dump();
+        let asleep = asleep.lines().skip(2);
+        assert!(asleep.clone().all(|line| line.contains(" sleeps,")));
+        assert_eq!(asleep.count(), 2);
+        assert_eq!(destroy(fd), 0);
+    });
+}
+
+/// How many milliseconds the line says that begins so.
+fn ms_of(lines: &[String], start: &str) -> u64 {
+    let line = lines.iter().find_map(|line| line.strip_prefix(start));
+    let ms = line.and_then(|ms| ms.strip_suffix(" ms")?.parse().ok());
+    ms.unwrap_or_else(|| panic!("{start:?} in {lines:?}"))
+}
+
+/// Five callers that are parked on no descriptor: two fibers and a thread that
+/// can be told to go on, a fiber and a thread that sleep for longer than any test.
+struct Aside {
+    group: Group,
+    block: std::sync::mpsc::Sender<()>,
+    fibers: Vec<Fiber<()>>,
+    thread: Task<()>,
+}
+
+/// `struct netfd_group`, by its address.
+#[derive(Clone, Copy)]
+struct Group(usize);
+
+impl Group {
+    fn wait(self) {
+        let token = std::ptr::null_mut();
+        // SAFETY: the group is not freed, and there is no token.
+        let waited = unsafe { netfd_group_wait(self.0 as *mut _, NETFD_NO_DEADLINE, token) };
+        assert_eq!(waited, 0);
+    }
+}
+
+impl Aside {
+    fn park() -> Self {
+        // SAFETY: no pointers.
+        let group = unsafe { netfd_group_new() };
+        // SAFETY: it was made just now.
+        assert_eq!(unsafe { netfd_group_add(group, 1) }, 0);
+        let group = Group(group as usize);
+        let (block, until) = std::sync::mpsc::channel::<()>();
+        go(|| sleep(600_000 * MS));
+        drop(spawn(|| sleep(600_000 * MS)));
+        let fibers = vec![
+            fiber(move || group.wait()),
+            fiber(move || block_until_gone(until)),
+        ];
+        let thread = spawn(move || group.wait());
+        Self {
+            group,
+            block,
+            fibers,
+            thread,
+        }
+    }
+
+    /// Only those who sleep are still there afterwards.
+    fn end(self) {
+        // SAFETY: the group is not freed.
+        assert_eq!(unsafe { netfd_group_done(self.group.0 as *mut _) }, 0);
+        drop(self.block);
+        self.fibers.into_iter().for_each(Fiber::join);
+        self.thread.join();
+    }
+}
+
+fn block_until_gone(until: std::sync::mpsc::Receiver<()>) {
+    block(move || {
+        let _ = until.recv();
     });
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::fd::look::wait_for;
-use crate::park::{self, Slot};
+use crate::park::{self, Aside, Slot};
 use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use crate::sys::process;
@@ -66,7 +66,7 @@ pub fn run(work: Work, one: usize, two: usize) -> Result<i32> {
         let is_done = || job.done.load(Ordering::Acquire);
         // Whatever ends a wait early, the work goes on with the caller's.
         while !is_done() {
-            let _ = wait_for(&job.caller, is_done, 0, None);
+            let _ = wait_for(&job.caller, Aside::Helper, is_done, 0, None);
         }
         job.result.load(Ordering::Relaxed)
     });

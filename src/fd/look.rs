@@ -3,7 +3,7 @@
 
 use crate::error::{CANCELED, DEADLINE, Error, Result, Sys};
 use crate::fd::cancel::{Cancel, Held};
-use crate::park::{self, Slot, Waiter};
+use crate::park::{self, Aside, Slot, Waiter};
 use crate::poll::{Outcome, Place, Poller, Watch};
 use crate::sync::Ordering;
 use crate::sys::{Fd, event, futex, time};
@@ -29,10 +29,12 @@ pub fn in_time(deadline: i64, token: Option<&'static Cancel>) -> Result<()> {
     Ok(())
 }
 
-/// Parks a caller who waits for no descriptor, but for `is_done`: whoever makes
-/// that true takes the waiter out of `slot` afterwards, and wakes it.
+/// Parks a caller who waits for no descriptor, but for `what`, which is over when
+/// `is_done`: whoever makes that true takes the waiter out of `slot` afterwards,
+/// and wakes it.
 pub fn wait_for(
     slot: &Slot,
+    what: Aside,
     is_done: impl Fn() -> bool,
     deadline: i64,
     token: Option<&'static Cancel>,
@@ -47,7 +49,8 @@ pub fn wait_for(
             let slept = if is_done() {
                 Ok(())
             } else {
-                Look::new(deadline, None, token, waiter).and_then(|look| look.nap(waiter))
+                Look::new(deadline, None, token, waiter)
+                    .and_then(|look| waiter.aside(what, || look.nap(waiter)))
             };
             if !slot.withdraw(id) {
                 waiter.settle();

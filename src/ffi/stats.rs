@@ -13,7 +13,8 @@ pub struct Stats {
     pub size: usize,
     /// Descriptors that are attached.
     pub open_fds: u64,
-    /// Callers that are parked, queue for a turn, or wait for a lookup.
+    /// Callers that are parked, threads and fibers: in a call on a descriptor,
+    /// in a queue for a turn, for a lookup, a group or netfd_block(), asleep.
     pub parked: u64,
     /// Connections that netfd_accept() returned.
     pub accepts: u64,
@@ -24,11 +25,16 @@ pub struct Stats {
     pub wakeups: u64,
     /// Fibers that have been started and have not ended.
     pub fibers: u64,
+    /// Times that a worker switched to a fiber.
+    pub switches: u64,
+    /// Operations that were handed to io_uring; 0 where the poller is epoll.
+    pub submissions: u64,
 }
 
 /// Counts what is going on.
 ///
-/// In a child made by fork(2) `parked` begins again.
+/// In a child made by fork(2) `parked` begins again, and so does what is
+/// counted of fibers.
 ///
 /// @param out  where to store the counts, `size` set
 /// @return 0, or -EFAULT, -EINVAL `size` is 0
@@ -49,7 +55,9 @@ pub unsafe extern "C-unwind" fn netfd_stats(out: *mut Stats) -> c_int {
             accepts: counts.accepts,
             parks: counts.parks,
             wakeups: counts.wakeups,
-            fibers: counts.fibers,
+            fibers: counts.workers.fibers,
+            switches: counts.workers.switches,
+            submissions: counts.workers.submissions,
         };
         // SAFETY: the contract above.
         unsafe { fill(out, with_size) }.map(|()| 0)
@@ -57,7 +65,10 @@ pub unsafe extern "C-unwind" fn netfd_stats(out: *mut Stats) -> c_int {
 }
 
 /// Writes what is attached and who is parked on what, since when, as text for
-/// people: a line for each descriptor, and one for each caller.
+/// people: a line for each descriptor, and under it one for each thread or
+/// fiber that is parked there; at the end, those that are parked on none. Of
+/// those without a deadline "since when" is as of the kernel's last tick, up
+/// to 10 ms early.
 ///
 /// @param out_fd  any descriptor that can be written: 2, a file, a pipe
 /// @return 0, or

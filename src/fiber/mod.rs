@@ -13,6 +13,6 @@ mod timers;
 mod worker;
 
 pub use foreign::{Handler, call, handle};
-pub use runtime::{counts, go};
+pub use runtime::{Counts, counts, go};
 pub use stack::MOST as STACK_MAX;
 pub use worker::{is_inside, rest, yield_now};

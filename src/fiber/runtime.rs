@@ -29,6 +29,9 @@ pub struct Post {
     event: AtomicI32,
     /// How many fibers it has.
     fibers: AtomicU32,
+    /// What the worker has done so far; only the worker itself counts.
+    switches: AtomicU64,
+    submissions: AtomicU64,
     link: AtomicU32,
 }
 
@@ -109,6 +112,12 @@ impl Post {
         self.fibers.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// The worker's own: it switches to a fiber.
+    #[inline]
+    pub fn has_switched(&self) {
+        count(&self.switches, 1);
+    }
+
     fn leave(&self, id: u32, link: &AtomicU32) {
         if self.mail.leave(id, link) {
             event::signal(self.event());
@@ -123,6 +132,14 @@ impl Post {
             }
         });
     }
+}
+
+/// Counts on, for the only one who counts: no other one's is lost, and a store
+/// is cheaper than an addition that is one step for all.
+#[inline]
+fn count(counter: &AtomicU64, more: u64) {
+    let before = counter.load(Ordering::Relaxed);
+    counter.store(before.wrapping_add(more), Ordering::Relaxed);
 }
 
 fn link_of(id: u32) -> Option<&'static AtomicU32> {
@@ -279,6 +296,8 @@ fn hire_one(number: u32) -> Result<()> {
     let event = event::eventfd().inspect_err(|_| POSTS.put(id))?;
     post.mail.clear();
     post.fibers.store(0, Ordering::Relaxed);
+    post.switches.store(0, Ordering::Relaxed);
+    post.submissions.store(0, Ordering::Relaxed);
     post.event.store(event, Ordering::Relaxed);
     if let Some(place) = TEAM.get(number as usize) {
         place.store(id, Ordering::Release);
@@ -303,12 +322,28 @@ fn wanted() -> u32 {
         .clamp(1, WORKERS_MAX)
 }
 
-/// How many fibers there are.
-pub fn counts() -> u64 {
+/// What the workers have, and have done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// How many fibers there are.
+    pub fibers: u64,
+    /// How often a worker switched to one.
+    pub switches: u64,
+    /// How many operations were handed to rings.
+    pub submissions: u64,
+}
+
+/// The counts of this process's workers.
+pub fn counts() -> Counts {
+    let mut counts = Counts::default();
     let (of, workers) = pool::halves(STATE.load(Ordering::Acquire));
     if of != process::epoch() || workers == STARTING {
-        return 0;
+        return counts;
     }
-    let fibers = |number| post_of(number).map_or(0, |post| post.fibers.load(Ordering::Relaxed));
-    (0..workers).map(|number| u64::from(fibers(number))).sum()
+    for post in (0..workers).filter_map(post_of) {
+        counts.fibers += u64::from(post.fibers.load(Ordering::Relaxed));
+        counts.switches += post.switches.load(Ordering::Relaxed);
+        counts.submissions += post.submissions.load(Ordering::Relaxed);
+    }
+    counts
 }

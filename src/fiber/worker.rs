@@ -10,7 +10,7 @@ use crate::fiber::foreign::{self, NO_EXCEPTIONS};
 use crate::fiber::runtime::{self, Birth, Post};
 use crate::fiber::stack::{Part, Stack};
 use crate::fiber::timers::Timers;
-use crate::park::{self, Caller, Waiter};
+use crate::park::{self, Aside, Caller, Waiter};
 use crate::poll::epoll::{Set, Told};
 use crate::poll::{Outcome, Poller, SLICE, Watch};
 use crate::sync::Ordering;
@@ -108,14 +108,22 @@ pub fn yield_now() {
 
 /// Lets others run for `ns` nanoseconds.
 pub fn rest(ns: i64) {
-    let until = time::now().saturating_add(ns);
-    match local() {
+    let sleep = || match local() {
         Some(local) => {
+            let until = time::now().saturating_add(ns);
             while time::now() < until {
                 local.park(until);
             }
         }
         None => std::thread::sleep(core::time::Duration::from_nanos(ns.max(0).unsigned_abs())),
+    };
+    let told = park::with_waiter(|waiter, _| {
+        waiter.since.store(time::recent(), Ordering::Relaxed);
+        waiter.aside(Aside::Time, sleep);
+        Ok(())
+    });
+    if told.is_err() {
+        sleep(); // no memory to say so
     }
 }
 
@@ -250,6 +258,7 @@ impl Local {
         };
         self.current.set(seat);
         self.switch.set(switch);
+        self.post.has_switched();
         let before = park::change_caller(caller);
         let result = fiber.resume(());
         let caller = park::change_caller(before);

@@ -5,7 +5,7 @@ use crate::fd::Turn;
 use crate::fd::cancel::Held;
 use crate::fd::look::Look;
 use crate::fd::queue::Queue;
-use crate::park;
+use crate::park::{self, Aside};
 use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 use crate::sys::process;
@@ -76,7 +76,7 @@ impl Group {
                 lists.push(Turn::Read, id, waiter);
                 drop(lists);
                 let look = Look::new(deadline, None, token, waiter);
-                let slept = look.and_then(|look| look.nap(waiter));
+                let slept = look.and_then(|look| waiter.aside(Aside::Group, || look.nap(waiter)));
                 let removed = self.queue.lock(epoch).remove(Turn::Read, waiter);
                 if !removed {
                     waiter.settle();

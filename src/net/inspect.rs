@@ -6,7 +6,7 @@ use crate::fd::desc::Call;
 use crate::fd::{Turn, table};
 use crate::fiber;
 use crate::net::failure::Place;
-use crate::net::lookup;
+use crate::park::{self, Aside, Waiter};
 use crate::sync::Ordering;
 use crate::sys::process::{self, Quiet};
 use crate::sys::{self, Fd, time};
@@ -18,10 +18,10 @@ use core::fmt::Write;
 pub struct Counts {
     /// Descriptors that are attached.
     pub open: u64,
-    /// Callers that are parked, in a poll, in a queue, or for a lookup.
+    /// Callers that are parked: in a poll, in a queue, or on no descriptor.
     pub parked: u64,
-    /// Fibers that have begun, or are about to, and have not ended.
-    pub fibers: u64,
+    /// What the workers have, and have done.
+    pub workers: fiber::Counts,
     /// Connections that accept returned.
     pub accepts: u64,
     /// Times that a caller parked.
@@ -42,8 +42,8 @@ pub fn counts() -> Counts {
             counts.parked += u64::from(!waiter.second.load(Ordering::Relaxed));
         });
     }
-    counts.fibers = fiber::counts();
-    counts.parked += u64::from(lookup::waiting());
+    counts.workers = fiber::counts();
+    counts.parked += park::parked_aside().count() as u64;
     for entry in table::entries() {
         counts.accepts += entry.accepts.load(Ordering::Relaxed);
         counts.parks += entry.parks.load(Ordering::Relaxed);
@@ -52,7 +52,8 @@ pub fn counts() -> Counts {
     counts
 }
 
-/// Writes a line for each descriptor and each parked caller to `out`.
+/// Writes a line for each descriptor and each parked caller to `out`; those who
+/// are parked on no descriptor come last.
 pub fn dump(out: Fd) -> Result<()> {
     // Where nothing is attached nothing is written; a bad `out` is told so.
     sys::check_open(out)?;
@@ -74,33 +75,69 @@ pub fn dump(out: Fd) -> Result<()> {
         let mut parked = Vec::new();
         entry.mutex.each(epoch, |turn, polls, waiter| {
             if parked.try_reserve(1).is_ok() {
-                let who = if waiter.is_fiber() {
-                    let seat = waiter.seat.load(Ordering::Relaxed);
-                    ("fiber", seat, waiter.home.load(Ordering::Relaxed))
-                } else {
-                    ("thread", waiter.thread.load(Ordering::Relaxed), 0)
-                };
-                let since = waiter.since.load(Ordering::Relaxed);
-                parked.push((who, doing(turn, polls), now - since));
+                parked.push(Parked::of(waiter, doing(turn, polls)));
             }
         });
-        for ((what, number, worker), doing, ns) in parked {
-            let ms = ns.max(0) / 1_000_000;
-            let _ = write!(text, "  {what} {number} ");
-            if worker > 0 {
-                let _ = write!(text, "of worker {worker} ");
-            }
-            let _ = writeln!(text, "{doing}, parked for {ms} ms");
+        for one in parked {
+            one.write(&mut text, now);
             flush(&mut text, out)?;
         }
     }
-    let waiting = lookup::waiting();
-    if waiting > 0 {
-        let mut text = Text::default();
-        let _ = writeln!(text, "lookups\n  {waiting} callers wait for a name");
+    let mut text = Text::default();
+    for (index, (waiter, what)) in park::parked_aside().enumerate() {
+        if index == 0 {
+            text.push(b"no fd\n");
+        }
+        Parked::of(waiter, doing_aside(what)).write(&mut text, now);
         flush(&mut text, out)?;
     }
     Ok(())
+}
+
+/// A parked caller, as it is told of.
+struct Parked {
+    /// The worker of a fiber, from 1; 0: it is a thread.
+    worker: u32,
+    /// The fiber's number there, or the thread's.
+    number: u32,
+    doing: &'static str,
+    since: i64,
+}
+
+impl Parked {
+    fn of(waiter: &Waiter, doing: &'static str) -> Self {
+        let number = if waiter.is_fiber() {
+            &waiter.seat
+        } else {
+            &waiter.thread
+        };
+        Self {
+            worker: waiter.home.load(Ordering::Relaxed),
+            number: number.load(Ordering::Relaxed),
+            doing,
+            since: waiter.since.load(Ordering::Relaxed),
+        }
+    }
+
+    fn write(&self, text: &mut Text<512>, now: i64) {
+        let ms = (now - self.since).max(0) / 1_000_000;
+        let (number, doing) = (self.number, self.doing);
+        let _ = match self.worker {
+            0 => write!(text, "  thread {number} "),
+            worker => write!(text, "  fiber {number} of worker {worker} "),
+        };
+        let _ = writeln!(text, "{doing}, parked for {ms} ms");
+    }
+}
+
+fn doing_aside(what: Aside) -> &'static str {
+    match what {
+        Aside::Time => "sleeps",
+        Aside::Group => "waits for a group",
+        Aside::Helper => "waits for a helper thread",
+        Aside::Name => "waits for a name",
+        Aside::Handlers => "waits for handlers",
+    }
 }
 
 fn doing(turn: Turn, polls: bool) -> &'static str {

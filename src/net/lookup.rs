@@ -11,7 +11,7 @@ use crate::error::{DNS, Error, NOHOST, Result, Sys};
 use crate::fd::cancel::{Cancel, Held};
 use crate::fd::look::{in_time, wait_for};
 use crate::net::failure::{self, Place};
-use crate::park::{self, Slot};
+use crate::park::{self, Aside, Slot};
 use crate::poll::SLICE;
 use crate::pool::{self, Pool, Pooled};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -303,15 +303,6 @@ static LOOKUPS: Pool<Lookup> = Pool::new();
 /// of fork(2) has none of the threads.
 static RUNNING: AtomicU64 = AtomicU64::new(0);
 
-/// How many callers wait for a lookup, likewise.
-static WAITING: AtomicU64 = AtomicU64::new(0);
-
-/// How many callers wait for a lookup.
-pub fn waiting() -> u32 {
-    let (of, count) = pool::halves(WAITING.load(Ordering::Relaxed));
-    if of == process::epoch() { count } else { 0 }
-}
-
 fn change(counter: &AtomicU64, change: impl Fn(u32) -> Option<u32>) -> bool {
     let epoch = process::epoch();
     counter
@@ -429,10 +420,13 @@ fn ask(
     };
     process::spawn(Question::answer, question)?;
     let is_done = || lookup.done.load(Ordering::Acquire);
-    change(&WAITING, |count| Some(count + 1));
-    let waited = wait_for(&lookup.caller, is_done, limit.deadline, limit.token);
-    change(&WAITING, |count| Some(count.saturating_sub(1)));
-    waited?;
+    wait_for(
+        &lookup.caller,
+        Aside::Name,
+        is_done,
+        limit.deadline,
+        limit.token,
+    )?;
     let answer = mine.lookup.mailbox.take();
     Ok(answer)
 }
@@ -449,7 +443,7 @@ fn take_room(limit: Limit) -> Result<Room> {
             deadline => deadline.min(until),
         };
         let nobody = Slot::default();
-        match wait_for(&nobody, || false, deadline, limit.token) {
+        match wait_for(&nobody, Aside::Name, || false, deadline, limit.token) {
             Err(error) if deadline == until && error.same(crate::error::DEADLINE) => {}
             other => other?,
         }

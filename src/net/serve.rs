@@ -9,7 +9,7 @@ use crate::fiber::{self, Handler};
 use crate::net::deadline;
 use crate::net::failure::{self, Place};
 use crate::net::listen;
-use crate::park::{self, Slot};
+use crate::park::{self, Aside, Slot};
 use crate::poll::{Poller, SLICE};
 use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -89,7 +89,7 @@ impl Server {
     /// before (0: no limit).
     fn await_running(&self, count: i32, until: i64) -> bool {
         let is_done = || self.running() <= count;
-        wait_for(&self.waits, is_done, until, None).is_ok()
+        wait_for(&self.waits, Aside::Handlers, is_done, until, None).is_ok()
     }
 }
 

@@ -65,6 +65,33 @@ pub struct Waiter {
     /// For `netfd_dump`: the thread, and when it parked.
     pub(crate) thread: AtomicU32,
     pub(crate) since: AtomicI64,
+    /// What it is parked on that is no descriptor.
+    aside: AtomicU32,
+}
+
+/// What a caller is parked on that is no descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// It sleeps.
+    Time = 1,
+    /// The work of a group.
+    Group,
+    /// What a helper thread does for it.
+    Helper,
+    /// A lookup.
+    Name,
+    /// Handlers that serve connections.
+    Handlers,
+}
+
+impl Aside {
+    const ALL: [Self; 5] = [
+        Self::Time,
+        Self::Group,
+        Self::Helper,
+        Self::Name,
+        Self::Handlers,
+    ];
 }
 
 impl Default for Waiter {
@@ -86,6 +113,7 @@ impl Default for Waiter {
             mail: AtomicU32::new(0),
             thread: AtomicU32::new(0),
             since: AtomicI64::new(0),
+            aside: AtomicU32::new(0),
         }
     }
 }
@@ -99,6 +127,7 @@ impl Waiter {
         self.home.store(0, Ordering::Relaxed);
         self.thread.store(thread, Ordering::Relaxed);
         self.queued.store(0, Ordering::Relaxed);
+        self.aside.store(0, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Release);
     }
 
@@ -183,6 +212,21 @@ impl Waiter {
         if let Some(event) = self.polled() {
             event::drain(event);
         }
+    }
+
+    /// The owner's: says that it is parked on `what` while it naps.
+    #[inline]
+    pub fn aside<T>(&self, what: Aside, nap: impl FnOnce() -> T) -> T {
+        self.aside.store(what as u32, Ordering::Relaxed);
+        let slept = nap();
+        self.aside.store(0, Ordering::Relaxed);
+        slept
+    }
+
+    /// What its owner is parked on, where that is no descriptor.
+    pub fn parks_aside(&self) -> Option<Aside> {
+        let aside = self.aside.load(Ordering::Relaxed);
+        Aside::ALL.into_iter().find(|what| *what as u32 == aside)
     }
 
     fn polled(&self) -> Option<i32> {

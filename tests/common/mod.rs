@@ -86,6 +86,8 @@ pub struct netfd_stats {
     pub parks: u64,
     pub wakeups: u64,
     pub fibers: u64,
+    pub switches: u64,
+    pub submissions: u64,
 }
 
 /// What `control` is in the two configs.
