@@ -6,7 +6,7 @@ use crate::fd::look::wait_for;
 use crate::park::{self, Aside, Slot};
 use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use crate::sys::process;
+use crate::sys::{process, sanitizer};
 
 /// What a helper does: a function of two numbers, which has a result.
 pub type Work = fn(usize, usize) -> i32;
@@ -41,6 +41,7 @@ impl Task {
     /// The helper's whole life.
     fn run(self) {
         let result = (self.work)(self.one, self.two);
+        sanitizer::release(self.job);
         self.job.result.store(result, Ordering::Relaxed);
         self.job.done.store(true, Ordering::Release);
         if let Some(caller) = park::find(self.job.caller.take()) {
@@ -68,6 +69,7 @@ pub fn run(work: Work, one: usize, two: usize) -> Result<i32> {
         while !is_done() {
             let _ = wait_for(&job.caller, Aside::Helper, is_done, 0, None);
         }
+        sanitizer::acquire(job);
         job.result.load(Ordering::Relaxed)
     });
     JOBS.put(id);

@@ -12,7 +12,7 @@ use crate::park::{self, Waiter};
 use crate::poll;
 use crate::pool::{self, Pool, Pooled};
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use crate::sys::{self, Fd, event, process};
+use crate::sys::{self, Fd, event, process, sanitizer};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
@@ -163,6 +163,7 @@ fn opened(id: u32) -> Option<Mail> {
     }
     let id = id & !BIRTH;
     let newborn = NEWBORNS.get(id)?;
+    sanitizer::acquire(newborn);
     let birth = Birth {
         body: foreign::body_of(newborn.body.load(Ordering::Relaxed))?,
         arg: newborn.arg.load(Ordering::Relaxed),
@@ -198,6 +199,7 @@ fn send(post: &Post, birth: Birth) -> Result<()> {
     newborn.stack_at.store(at, Ordering::Relaxed);
     newborn.stack_size.store(size, Ordering::Relaxed);
     newborn.waiter.store(birth.waiter, Ordering::Relaxed);
+    sanitizer::release(newborn);
     post.leave(id | BIRTH, &newborn.mail);
     Ok(())
 }

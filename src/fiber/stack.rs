@@ -206,6 +206,14 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Its lowest byte, guard not included, and its size.
+    pub fn bounds(self) -> (usize, usize) {
+        let bottom = self.limit.get() + GUARD;
+        (bottom, self.base.get() - bottom)
+    }
+}
+
 // SAFETY: the stack has a guard of 64 KiB, and at least 16 KiB above it; both
 // addresses are in whole pages.
 unsafe impl corosensei::stack::Stack for Part {

@@ -15,7 +15,7 @@ use crate::poll::epoll::{Set, Told};
 use crate::poll::{Outcome, Poller, SLICE, Watch};
 use crate::sync::Ordering;
 use crate::sys::futex::Woken;
-use crate::sys::{self, Fd, process, time};
+use crate::sys::{self, Fd, process, sanitizer, time};
 use core::cell::{Cell, RefCell};
 use core::panic::AssertUnwindSafe;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -31,6 +31,7 @@ const RUNS: usize = 64;
 const ROUNDS: i64 = 20_000;
 
 type Switch = Yielder<(), ()>;
+type Fiber = Coroutine<(), (), (), Part>;
 
 /// What a fiber is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +48,12 @@ enum State {
 struct Seat {
     state: State,
     /// The fiber, while it does not run.
-    fiber: Option<Coroutine<(), (), (), Part>>,
+    fiber: Option<Fiber>,
     /// Its way out, once it has begun.
     switch: *const Switch,
     stack: Option<Stack>,
+    /// What sanitizers know of it.
+    shown: sanitizer::Stack,
     caller: Caller,
     /// Until when it is parked; 0: no limit.
     deadline: i64,
@@ -81,6 +84,8 @@ struct Local {
     tokens: RefCell<Vec<Listeners>>,
     current: Cell<u32>,
     switch: Cell<*const Switch>,
+    /// What sanitizers know of the thread's own stack.
+    shown: Cell<sanitizer::Stack>,
 }
 
 thread_local! {
@@ -178,6 +183,7 @@ impl Unborn {
             tokens: RefCell::default(),
             current: Cell::new(0),
             switch: Cell::new(core::ptr::null()),
+            shown: Cell::default(),
         };
         crate::pool::boxed_one(local).map(Self)
     }
@@ -187,6 +193,9 @@ impl Unborn {
         let [local] = Box::leak(self.0);
         LOCAL.set(Some(local));
         park::begin_to_host();
+        if sanitizer::is_on() {
+            local.shown.set(sanitizer::Stack::of_thread());
+        }
         loop {
             // A panic is a bug of ours, and no reason for all fibers to stop.
             let _ = catch_unwind(AssertUnwindSafe(|| local.turn()));
@@ -260,7 +269,11 @@ impl Local {
         self.switch.set(switch);
         self.post.has_switched();
         let before = park::change_caller(caller);
-        let result = fiber.resume(());
+        let result = if sanitizer::is_on() {
+            self.resume_shown(seat, &mut fiber)
+        } else {
+            fiber.resume(())
+        };
         let caller = park::change_caller(before);
         if let CoroutineResult::Yield(()) = result {
             self.with_seat(seat, |it| {
@@ -279,6 +292,27 @@ impl Local {
         park::end_notes(caller.notes);
         self.free.borrow_mut().push(seat);
         self.post.has_ended();
+    }
+
+    /// As `Coroutine::resume`, before the eyes of a sanitizer.
+    #[cold]
+    fn resume_shown(&self, seat: u32, fiber: &mut Fiber) -> CoroutineResult<(), ()> {
+        let shown = self.with_seat(seat, |it| it.shown).unwrap_or_default();
+        let kept = shown.leave_for();
+        let result = fiber.resume(());
+        sanitizer::arrive(kept);
+        if let CoroutineResult::Return(()) = result {
+            shown.end();
+        }
+        result
+    }
+
+    /// As `Yielder::suspend`, likewise.
+    #[cold]
+    fn suspend_shown(&self, switch: &Switch) {
+        let kept = self.shown.get().leave_for();
+        switch.suspend(());
+        sanitizer::arrive(kept);
     }
 
     fn with_seat<T>(&self, seat: u32, look: impl FnOnce(&mut Seat) -> T) -> Option<T> {
@@ -344,7 +378,11 @@ impl Local {
         let switch = self.switch.get();
         // SAFETY: it is the current fiber's, and on its stack while that runs.
         let switch = unsafe { &*switch };
-        switch.suspend(());
+        if sanitizer::is_on() {
+            self.suspend_shown(switch);
+        } else {
+            switch.suspend(());
+        }
         foreign::set_exceptions(exceptions);
         sys::set_errno(errno);
     }
@@ -544,7 +582,16 @@ impl Local {
         let Some(part) = Part::new(&stack) else {
             return Ok(());
         };
+        let (bottom, size) = part.bounds();
+        let shown = if sanitizer::is_on() {
+            sanitizer::Stack::new(bottom, size)
+        } else {
+            sanitizer::Stack::default()
+        };
         let fiber = Coroutine::with_stack(part, move |switch: &Switch, ()| {
+            if sanitizer::is_on() {
+                self.shown.set(self.shown.get().at(sanitizer::arrive(0)));
+            }
             self.switch.set(switch);
             self.with_seat(seat, |it| it.switch = switch);
             foreign::set_exceptions(NO_EXCEPTIONS);
@@ -553,6 +600,9 @@ impl Local {
             unsafe { body(arg) };
             if process::epoch() != self.epoch {
                 process::exit_now(); // the child of a fork(2), which has no worker
+            }
+            if sanitizer::is_on() {
+                self.shown.get().leave_for_good_for();
             }
         });
         if let Some(waiter) = park::find(waiter) {
@@ -564,6 +614,7 @@ impl Local {
                 fiber: Some(fiber),
                 switch: core::ptr::null(),
                 stack: Some(stack),
+                shown,
                 caller: Caller { waiter, notes: 0 },
                 deadline: 0,
                 timer: it.timer,
@@ -595,6 +646,7 @@ impl Local {
             fiber: None,
             switch: core::ptr::null(),
             stack: None,
+            shown: sanitizer::Stack::default(),
             caller: Caller::default(),
             deadline: 0,
             timer: 0,

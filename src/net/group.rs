@@ -8,7 +8,7 @@ use crate::fd::queue::Queue;
 use crate::park::{self, Aside};
 use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
-use crate::sys::process;
+use crate::sys::{process, sanitizer};
 
 /// A group: what C holds a pointer to. Its memory is never freed.
 #[derive(Debug, Default)]
@@ -42,8 +42,18 @@ impl Group {
         self.count.load(Ordering::Acquire)
     }
 
+    /// Whether there is none; what was done is seen by the caller, then.
+    fn is_done(&self) -> bool {
+        let is_done = self.count() == 0;
+        if is_done {
+            sanitizer::acquire(self);
+        }
+        is_done
+    }
+
     /// Counts `n` more, or less; `-EINVAL` below 0 and beyond what is counted.
     pub fn add(&self, n: i32) -> Result<()> {
+        sanitizer::release(self);
         let before = self
             .count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
@@ -70,7 +80,7 @@ impl Group {
             loop {
                 waiter.arm(token.is_some());
                 let lists = self.queue.lock(epoch);
-                if self.count() == 0 {
+                if self.is_done() {
                     return Ok(());
                 }
                 lists.push(Turn::Read, id, waiter);
@@ -81,7 +91,7 @@ impl Group {
                 if !removed {
                     waiter.settle();
                 }
-                if self.count() == 0 {
+                if self.is_done() {
                     return Ok(());
                 }
                 slept?;

@@ -13,7 +13,7 @@ use crate::park::{self, Aside, Slot};
 use crate::poll::{Poller, SLICE};
 use crate::pool::{Pool, Pooled};
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use crate::sys::{Fd, process, time};
+use crate::sys::{Fd, process, sanitizer, time};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
@@ -79,6 +79,7 @@ impl Server {
 
     /// A handler has ended.
     fn leave(&self) {
+        sanitizer::release(self);
         self.running.fetch_sub(1, Ordering::AcqRel);
         if let Some(waiter) = park::find(self.waits.take()) {
             waiter.wake();
@@ -89,7 +90,9 @@ impl Server {
     /// before (0: no limit).
     fn await_running(&self, count: i32, until: i64) -> bool {
         let is_done = || self.running() <= count;
-        wait_for(&self.waits, Aside::Handlers, is_done, until, None).is_ok()
+        let in_time = wait_for(&self.waits, Aside::Handlers, is_done, until, None).is_ok();
+        sanitizer::acquire(self);
+        in_time
     }
 }
 

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod message;
 pub mod option;
 pub mod process;
+pub mod sanitizer;
 pub mod socket;
 pub mod time;
 

@@ -76,6 +76,7 @@ fn map() -> Result<&'static AtomicU32> {
     // threads map at once one page is left unused.
     let page: &'static AtomicU32 = unsafe { AtomicU32::from_ptr(page.cast()) };
     take_epoch(page);
+    crate::sys::sanitizer::find();
     Ok(page)
 }
 
