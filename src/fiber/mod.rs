@@ -2,9 +2,11 @@
 //! where a thread would block.
 //!
 //! `stack.rs` is what they run on, `worker.rs` the thread that runs them (its
-//! queue, its mail, its timers, its poller), `runtime.rs` all workers of the
+//! queue, its mail, its timers, its poller), `debug.rs` what a debugger finds
+//! them by, `runtime.rs` all workers of the
 //! process. What C sees is in `net::go` and `ffi::fiber`.
 
+mod debug;
 mod foreign;
 mod mail;
 mod runtime;

@@ -17,7 +17,7 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// The most workers.
-const WORKERS_MAX: u32 = 64;
+pub const WORKERS_MAX: u32 = 64;
 
 /// A worker, as others see it.
 #[derive(Debug, Default)]

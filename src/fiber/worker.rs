@@ -6,6 +6,7 @@
 //! sleeps.
 
 use crate::error::{Error, Result, Sys};
+use crate::fiber::debug::{Layout, Table};
 use crate::fiber::foreign::{self, NO_EXCEPTIONS};
 use crate::fiber::runtime::{self, Birth, Post};
 use crate::fiber::stack::{Part, Stack};
@@ -17,6 +18,7 @@ use crate::sync::Ordering;
 use crate::sys::futex::Woken;
 use crate::sys::{self, Fd, process, sanitizer, time};
 use core::cell::{Cell, RefCell};
+use core::mem::offset_of;
 use core::panic::AssertUnwindSafe;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::collections::VecDeque;
@@ -35,6 +37,7 @@ type Fiber = Coroutine<(), (), (), Part>;
 
 /// What a fiber is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum State {
     /// There is none.
     Free,
@@ -52,6 +55,8 @@ struct Seat {
     /// Its way out, once it has begun.
     switch: *const Switch,
     stack: Option<Stack>,
+    /// Its lowest byte, for debuggers.
+    lowest: usize,
     /// What sanitizers know of it.
     shown: sanitizer::Stack,
     caller: Caller,
@@ -62,6 +67,20 @@ struct Seat {
     /// The tokens in whose lists it stands.
     tokens: [u32; 3],
 }
+
+/// Where a debugger finds the seats.
+#[used]
+// SAFETY: a section of its own, with a name that means nothing to linkers.
+#[unsafe(link_section = ".netfd_fibers")]
+static TABLE: Table<{ runtime::WORKERS_MAX as usize }> = Table::new(Layout {
+    size: size_of::<Seat>(),
+    state: offset_of!(Seat, state),
+    parked: State::Parked as usize,
+    fiber: offset_of!(Seat, fiber),
+    fiber_size: size_of::<Option<Fiber>>(),
+    lowest: offset_of!(Seat, lowest),
+    highest: offset_of!(Seat, switch),
+});
 
 /// The fibers that once parked with a token, in the place of its eventfd: all
 /// are told when it fires.
@@ -614,6 +633,7 @@ impl Local {
                 fiber: Some(fiber),
                 switch: core::ptr::null(),
                 stack: Some(stack),
+                lowest: bottom,
                 shown,
                 caller: Caller { waiter, notes: 0 },
                 deadline: 0,
@@ -646,12 +666,14 @@ impl Local {
             fiber: None,
             switch: core::ptr::null(),
             stack: None,
+            lowest: 0,
             shown: sanitizer::Stack::default(),
             caller: Caller::default(),
             deadline: 0,
             timer: 0,
             tokens: [0; 3],
         });
+        TABLE.show(self.number, &seats);
         Some(seat)
     }
 }
