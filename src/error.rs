@@ -51,6 +51,8 @@ calls! {
     GetPeerName "getpeername"
     GetSockName "getsockname"
     GetSockOpt "getsockopt"
+    IoUringEnter "io_uring_enter"
+    IoUringSetup "io_uring_setup"
     Listen "listen"
     Lstat "lstat"
     Lseek "lseek"

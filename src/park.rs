@@ -52,6 +52,8 @@ struct Own {
     notes: Cell<u32>,
     /// After how many calls a fiber lets others run, though none had to park.
     budget: Cell<u32>,
+    /// The thread is a worker whose poller carries out operations.
+    operates: Cell<bool>,
 }
 
 thread_local! {
@@ -62,6 +64,7 @@ thread_local! {
             ends: Cell::new(false),
             notes: Cell::new(0),
             budget: Cell::new(0),
+            operates: Cell::new(false),
         }
     };
 }
@@ -110,6 +113,17 @@ pub fn set_notes(id: u32, end: &'static fn(u32)) -> bool {
 /// Says that the calling thread is a worker from now on.
 pub fn begin_to_host() {
     core::mem::forget(process::Uncancelable::new()); // for good
+}
+
+/// Says that the calling thread's poller carries out operations.
+pub fn begin_to_operate() {
+    OWN.with(|own| own.operates.set(true));
+}
+
+/// Whether the caller is a fiber whose poller carries out operations.
+#[inline(always)]
+pub fn operates() -> bool {
+    OWN.with(|own| own.operates.get())
 }
 
 /// Whether a fiber has made so many calls without a park that others are to

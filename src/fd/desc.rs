@@ -9,8 +9,9 @@ use crate::fd::word::{Attempt, Entered, Hold, State, Tag, Turn};
 use crate::park::{self, Waiter};
 use crate::poll::{self, Outcome, Place, Poller};
 use crate::sync::Ordering;
+use crate::sys::uring::Operation;
 use crate::sys::{Fd, futex, process, time};
-use libc::c_short;
+use libc::{c_int, c_short};
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,15 +282,29 @@ impl Call {
         likely: bool,
         mut call: impl FnMut() -> Result<T>,
     ) -> Result<T> {
+        self.run_or_hand_over(side, limits, (likely, None), |_| call())
+    }
+
+    /// As `run`. Where the caller's poller carries out operations it is given
+    /// this one, and `call` its answer, in the place of a system call.
+    #[inline]
+    pub fn run_or_hand_over<T>(
+        &self,
+        side: Side,
+        limits: Limits,
+        (likely, operation): (bool, Option<Operation>),
+        mut call: impl FnMut(Option<c_int>) -> Result<T>,
+    ) -> Result<T> {
         let mut before = None;
-        if likely {
+        let operation = operation.filter(|_| park::operates());
+        if likely && operation.is_none() {
             self.prepare_open(limits)?;
-            match call() {
+            match call(None) {
                 Err(error) if is_again(error) => before = Some(error),
                 result => return result,
             }
         }
-        self.run_on(side, limits, before, &mut call)
+        self.run_on(side, limits, (before, operation), &mut call)
     }
 
     /// The rest of the loop, once the call has said `before`, or was not worth
@@ -299,10 +314,10 @@ impl Call {
         &self,
         side: Side,
         limits: Limits,
-        mut before: Option<Error>,
-        call: &mut dyn FnMut() -> Result<T>,
+        (mut before, operation): (Option<Error>, Option<Operation>),
+        call: &mut dyn FnMut(Option<c_int>) -> Result<T>,
     ) -> Result<T> {
-        let mut poller = Poller::default();
+        let mut poller = Poller::doing(operation);
         if before.is_some() {
             poller.tried();
         }
@@ -316,10 +331,11 @@ impl Call {
                     }
                 }
             }
-            match call() {
+            match call(poller.answer.take()) {
                 Err(error) if is_again(error) => before = Some(error),
                 result => return result,
             }
+            poller.operation = None; // tried, and no use
         }
     }
 
@@ -428,6 +444,10 @@ impl Call {
                 });
                 // Both, before anything is said.
                 let gone = !self.withdraw(turn, waiter, id);
+                if poller.answer.is_some() {
+                    // Done, before whatever else has happened.
+                    return Ok(events);
+                }
                 if other.is_some_and(|other| !other.withdraw()) || gone {
                     // ppoll(2) looks the number up whenever it wakes: what it
                     // calls ready may be whoever has the number now.

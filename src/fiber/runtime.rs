@@ -118,6 +118,12 @@ impl Post {
         count(&self.switches, 1);
     }
 
+    /// The worker's own: it hands an operation to its ring.
+    #[inline]
+    pub fn has_submitted(&self) {
+        count(&self.submissions, 1);
+    }
+
     fn leave(&self, id: u32, link: &AtomicU32) {
         if self.mail.leave(id, link) {
             event::signal(self.event());
@@ -309,6 +315,18 @@ fn hire_one(number: u32) -> Result<()> {
         let _ = sys::close(event);
         POSTS.put(id);
     })
+}
+
+/// Whether workers are to have rings, where the kernel gives them: unless
+/// NETFD_POLL says otherwise, or a sanitizer watches, which does not see what
+/// the kernel writes.
+pub fn wants_rings() -> bool {
+    let named = sys::secure_environment(c"NETFD_POLL").ok().flatten();
+    match named.as_deref() {
+        Some(b"epoll") => false,
+        Some(b"uring") => true,
+        _ => !sanitizer::is_on(),
+    }
 }
 
 /// NETFD_WORKERS, else as many as there are processors for this process.

@@ -13,14 +13,17 @@ use crate::fiber::stack::{Part, Stack};
 use crate::fiber::timers::Timers;
 use crate::park::{self, Aside, Caller, Waiter};
 use crate::poll::epoll::{Set, Told};
+use crate::poll::uring::{self, Ring};
 use crate::poll::{Outcome, Poller, SLICE, Watch};
 use crate::sync::Ordering;
 use crate::sys::futex::Woken;
+use crate::sys::uring::Operation;
 use crate::sys::{self, Fd, process, sanitizer, time};
 use core::cell::{Cell, RefCell};
 use core::mem::offset_of;
 use core::panic::AssertUnwindSafe;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use libc::c_int;
 use std::collections::VecDeque;
 use std::panic::catch_unwind;
 
@@ -66,6 +69,8 @@ struct Seat {
     timer: i64,
     /// The tokens in whose lists it stands.
     tokens: [u32; 3],
+    /// What the ring has said of its operation.
+    answer: Option<c_int>,
 }
 
 /// Where a debugger finds the seats.
@@ -96,6 +101,8 @@ struct Local {
     epoch: u32,
     post: &'static Post,
     set: RefCell<Set>,
+    /// Its ring, where it has one.
+    ring: RefCell<Option<Ring>>,
     seats: RefCell<Vec<Seat>>,
     free: RefCell<Vec<u32>>,
     queue: RefCell<VecDeque<u32>>,
@@ -173,7 +180,7 @@ fn wake(waiter: &Waiter) {
     }
 }
 
-fn wait(watch: &Watch, poller: &Poller, waiter: &Waiter) -> Result<Outcome> {
+fn wait(watch: &Watch, poller: &mut Poller, waiter: &Waiter) -> Result<Outcome> {
     match local() {
         Some(local) => local.wait(watch, poller, waiter),
         None => Ok(Outcome::default()),
@@ -195,6 +202,7 @@ impl Unborn {
             epoch: process::epoch(),
             post,
             set: RefCell::new(Set::new(post.event())?),
+            ring: RefCell::default(),
             seats: RefCell::default(),
             free: RefCell::default(),
             queue: RefCell::default(),
@@ -212,6 +220,12 @@ impl Unborn {
         let [local] = Box::leak(self.0);
         LOCAL.set(Some(local));
         park::begin_to_host();
+        if runtime::wants_rings()
+            && let Ok(ring) = Ring::new()
+        {
+            local.ring.replace(Some(ring));
+            park::begin_to_operate();
+        }
         if sanitizer::is_on() {
             local.shown.set(sanitizer::Stack::of_thread());
         }
@@ -267,12 +281,23 @@ impl Local {
         } else {
             0
         };
-        let waited = self.set.borrow_mut().wait(timeout, |told| match told {
+        let tell = |told| match told {
             Told::Fiber(seat) => self.make_ready(seat),
             Told::Token(event, serial) => self.tell_listeners(event, serial),
-        });
+            Told::Answer(seat, answer) => {
+                self.with_seat(seat, |it| it.answer = Some(answer));
+                self.make_ready(seat);
+            }
+        };
+        let mut set = self.set.borrow_mut();
+        let waited = match &mut *self.ring.borrow_mut() {
+            Some(ring) => ring.wait(&mut set, timeout, tell),
+            None => set.wait(timeout, tell).map(drop),
+        };
+        drop(set);
         self.post.mail().awakes();
-        // Never, but for a set that somebody closed: better slow than hot.
+        // Never, but for a set that somebody closed, or a kernel without memory:
+        // better slow than hot.
         if waited.is_err() {
             std::thread::sleep(core::time::Duration::from_millis(1));
         }
@@ -445,7 +470,79 @@ impl Local {
 
     /// Waits for a descriptor, a token, a wake-up or a deadline.
     #[inline(always)]
-    fn wait(&self, watch: &Watch, poller: &Poller, waiter: &Waiter) -> Result<Outcome> {
+    fn wait(&self, watch: &Watch, poller: &mut Poller, waiter: &Waiter) -> Result<Outcome> {
+        if let Some(operation) = poller.operation {
+            if self.operate(watch, operation, waiter, &mut poller.answer) {
+                return Ok(Outcome::default());
+            }
+            poller.operation = None;
+        }
+        self.wait_until_ready(watch, poller, waiter)
+    }
+
+    /// Has the ring carry out an operation, and parks the current fiber until
+    /// it has, or until it is woken. False: the ring did not take it.
+    #[inline(always)]
+    fn operate(
+        &self,
+        watch: &Watch,
+        operation: Operation,
+        waiter: &Waiter,
+        answer: &mut Option<c_int>,
+    ) -> bool {
+        let seat = self.current.get();
+        let mut until = watch.place.unwrap_or_default().until;
+        if watch.is_blind() || !self.listen(seat, watch) {
+            let then = time::now().saturating_add(SLICE);
+            until = if until == 0 { then } else { until.min(then) };
+        }
+        if !waiter.falls_asleep() {
+            return true; // woken already: nothing has begun
+        }
+        let begun = self.ring.borrow_mut().as_mut().is_some_and(|ring| {
+            // SAFETY: the fiber does not leave this function without the
+            // answer, and what the operation points to is its caller's.
+            unsafe { ring.begin(seat, watch.fd(), operation) }.is_ok()
+        });
+        if !begun {
+            return false;
+        }
+        self.post.has_submitted();
+        self.park(until);
+        let mut said = self.take_answer(seat);
+        if said.is_none() {
+            // Something else has woken it. The buffer is the kernel's still.
+            said = self.call_off(seat);
+        }
+        *answer = said.filter(|said| !uring::is_canceled(*said));
+        true
+    }
+
+    fn take_answer(&self, seat: u32) -> Option<c_int> {
+        self.with_seat(seat, |it| it.answer.take()).flatten()
+    }
+
+    /// Has the current fiber's operation end, and waits for its answer.
+    #[cold]
+    #[inline(never)]
+    fn call_off(&self, seat: u32) -> Option<c_int> {
+        let mut asked = false;
+        loop {
+            if !asked {
+                let mut ring = self.ring.borrow_mut();
+                asked = ring.as_mut()?.cancel(seat).is_ok();
+            }
+            // No memory to ask by: in a while.
+            self.park(if asked { 0 } else { time::now() + REST });
+            if let Some(answer) = self.take_answer(seat) {
+                return Some(answer);
+            }
+        }
+    }
+
+    /// As `wait`, for whoever makes the call himself.
+    #[inline(always)]
+    fn wait_until_ready(&self, watch: &Watch, poller: &Poller, waiter: &Waiter) -> Result<Outcome> {
         let (fd, events) = (watch.fd(), watch.events());
         let place = watch.place.unwrap_or_default();
         let ready = Outcome::ready(events);
@@ -639,6 +736,7 @@ impl Local {
                 deadline: 0,
                 timer: it.timer,
                 tokens: [0; 3],
+                answer: None,
             }
         });
         self.queue.borrow_mut().push_back(seat);
@@ -672,6 +770,7 @@ impl Local {
             deadline: 0,
             timer: 0,
             tokens: [0; 3],
+            answer: None,
         });
         TABLE.show(self.number, &seats);
         Some(seat)

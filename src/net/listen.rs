@@ -7,7 +7,8 @@ use crate::fd::table;
 use crate::net::failure::{self, Explain, Place};
 use crate::net::stream::or_taken;
 use crate::sync::Ordering;
-use crate::sys::{self, Fd, option, socket, socket::Sockaddr};
+use crate::sys::socket::{Incoming, Sockaddr};
+use crate::sys::{self, Fd, option, socket};
 use libc::c_int;
 
 /// Go `netFD.listenStream`: SO_REUSEADDR, bind, listen. Without an address the
@@ -71,8 +72,14 @@ fn accept_next(call: &mut Call, limits: Limits) -> Result<(Fd, Sockaddr)> {
             (conn, peer.unwrap_or_else(|_| Sockaddr::none()))
         }
         None => loop {
-            match call.run(Side::Read, limits, true, || {
-                or_taken(entry, socket::accept4(fd))
+            let room = Incoming::default();
+            let way = (true, Some(room.operation()));
+            match call.run_or_hand_over(Side::Read, limits, way, |answer| {
+                let accepted = match answer {
+                    None => socket::accept4(fd),
+                    Some(answer) => room.accepted(answer),
+                };
+                or_taken(entry, accepted)
             }) {
                 // That one is gone; it is not the listener's failure.
                 Err(error) if error.is(libc::ECONNABORTED) => {}

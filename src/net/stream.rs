@@ -9,6 +9,9 @@ use crate::sync::Ordering;
 use crate::sys::Fd;
 use crate::sys::message::{self, IOV_MAX, IoVecs};
 use crate::sys::socket::{self, Bytes};
+use crate::sys::uring::{Operation, answered};
+use crate::{park, poll};
+use libc::c_int;
 
 const READ: Limits = Limits::of(Side::Read);
 const WRITE: Limits = Limits::of(Side::Write);
@@ -21,8 +24,13 @@ pub fn read(fd: Fd, buf: &mut Bytes) -> Result<usize> {
         return Call::incref(fd).map(|_| 0);
     }
     let mut call = Call::shared(fd, Side::Read)?;
-    receive(&mut call, buf.len(), move || {
-        socket::recv(fd, buf, 0).map_err(|e| e.named(Sys::Read))
+    let (at, len) = (buf.as_mut_ptr().cast(), buf.len());
+    receive_into(&mut call, len, Some(at), move |answer| {
+        let received = match answer {
+            None => socket::recv(fd, buf, 0),
+            Some(answer) => answered(answer, Sys::Recv),
+        };
+        received.map_err(|e| e.named(Sys::Read))
     })
     .explain("read", &call)
 }
@@ -53,11 +61,33 @@ pub fn receive(
     asked: usize,
     mut recv: impl FnMut() -> Result<usize>,
 ) -> Result<usize> {
+    receive_into(call, asked, None, move |_| recv())
+}
+
+/// As `receive`. Where the bytes go `into` one place, a poller may receive them
+/// in the caller's stead: then `recv` is given its answer.
+#[inline]
+fn receive_into(
+    call: &mut Call,
+    asked: usize,
+    into: Option<*mut u8>,
+    mut recv: impl FnMut(Option<c_int>) -> Result<usize>,
+) -> Result<usize> {
     call.rwlock(READ, Patience::Park)?;
     let entry = call.entry();
     let likely = !entry.drained.load(Ordering::Relaxed);
     take_error(entry)?;
-    let result = call.run(Side::Read, READ, likely, move || heard(entry, recv()));
+    let operation = into
+        // Only an EAGAIN of one's own says that the connection lives on.
+        .filter(|_| entry.lost.load(Ordering::Relaxed) == 0)
+        .map(|at| Operation::Recv {
+            at,
+            len: asked,
+            waits: !likely,
+        });
+    let result = call.run_or_hand_over(Side::Read, READ, (likely, operation), move |answer| {
+        heard(entry, recv(answer))
+    });
     match result {
         Ok(0) => end_of_stream(call),
         Ok(n) => {
@@ -84,8 +114,18 @@ pub fn end_of_stream(call: &Call) -> Result<usize> {
     let entry = call.entry();
     let sends = entry.sends.load(Ordering::Acquire);
     let mut rounds = 0;
+    // One that a ring has may take for ever, unless both directions are over.
+    let in_ring = entry.handed_over.load(Ordering::Acquire)
+        && poll::now(call.fd(), 0).is_ok_and(|ready| ready != 0);
+    let may_be_told = || {
+        if in_ring {
+            entry.handed_over.load(Ordering::Acquire)
+        } else {
+            call.is_at_work(Side::Write)
+        }
+    };
     while entry.lost.load(Ordering::Acquire) == 0
-        && call.is_at_work(Side::Write)
+        && may_be_told()
         && entry.sends.load(Ordering::Acquire) == sends
     {
         rounds += 1;
@@ -179,7 +219,14 @@ pub fn write(fd: Fd, buf: &Bytes) -> Result<usize> {
         let rest = buf.get(done..).unwrap_or_default();
         socket::send(fd, rest, 0).map_err(|e| e.named(Sys::Write))
     };
-    write_all(&mut call, "write", buf.len(), send)
+    let operation = |done: usize| {
+        let rest = buf.get(done..).unwrap_or_default();
+        Some(Operation::Send {
+            at: rest.as_ptr().cast(),
+            len: rest.len(),
+        })
+    };
+    write_all(&mut call, "write", buf.len(), send, operation)
 }
 
 /// Go `FD.Writev`: as `write`, from several buffers.
@@ -189,7 +236,7 @@ pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
         // One message, whatever the number of buffers: the kernel says
         // EMSGSIZE where they are too many.
         let send = |_| message::send_vectored(fd, buffers).map_err(|e| e.named(Sys::Writev));
-        return write_all(&mut call, "writev", buffers.total(), send);
+        return write_all(&mut call, "writev", buffers.total(), send, |_| None);
     }
     let mut at = Position::default();
     let send = |done: usize| {
@@ -203,7 +250,7 @@ pub fn writev(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
         };
         sent.map_err(|e| e.named(Sys::Writev))
     };
-    write_all(&mut call, "writev", buffers.total(), send)
+    write_all(&mut call, "writev", buffers.total(), send, |_| None)
 }
 
 /// How far a vectored write has come: in which buffer, how much of it, and how
@@ -232,16 +279,36 @@ impl Position {
 /// Sends until `len` bytes have gone: `send` is told how many did. Where some
 /// did and something stops it, the count is the result, and the error is in
 /// the failure record; one that the kernel would not repeat waits for the next
-/// write.
+/// write. A poller may send in the caller's stead, where there is an
+/// `operation` for it.
 fn write_all(
     call: &mut Call,
     op: &'static str,
     len: usize,
+    send: impl FnMut(usize) -> Result<usize>,
+    operation: impl Fn(usize) -> Option<Operation>,
+) -> Result<usize> {
+    ready_to_send(call, Patience::Park).explain(op, call)?;
+    if !park::operates() {
+        return send_all(call, op, len, send, |_| None);
+    }
+    let handed_over = &call.entry().handed_over;
+    handed_over.store(true, Ordering::Release);
+    let sent = send_all(call, op, len, send, operation);
+    handed_over.store(false, Ordering::Release);
+    sent
+}
+
+#[inline(always)]
+fn send_all(
+    call: &Call,
+    op: &'static str,
+    len: usize,
     mut send: impl FnMut(usize) -> Result<usize>,
+    operation: impl Fn(usize) -> Option<Operation>,
 ) -> Result<usize> {
     let mut done = 0;
     let entry = call.entry();
-    ready_to_send(call, Patience::Park).explain(op, call)?;
     loop {
         // Whoever has been evicted goes, though it could write on.
         let open = if done > 0 {
@@ -249,8 +316,13 @@ fn write_all(
         } else {
             Ok(())
         };
-        let sent = open
-            .and_then(|()| call.run(Side::Write, WRITE, true, || counted(entry, || send(done))));
+        let sent = open.and_then(|()| {
+            let way = (true, operation(done));
+            call.run_or_hand_over(Side::Write, WRITE, way, |answer| match answer {
+                None => counted(entry, || send(done)),
+                Some(answer) => or_taken(entry, answered(answer, Sys::Write)),
+            })
+        });
         match sent {
             Ok(n) => {
                 // More than was asked for is a kernel's lie; believed, it

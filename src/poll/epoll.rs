@@ -43,6 +43,8 @@ pub enum Told {
     Fiber(u32),
     /// All fibers with the token of this eventfd and serial.
     Token(Fd, u32),
+    /// A fiber, whose operation has this answer.
+    Answer(u32, c_int),
 }
 
 // An event's data: the number, and above it a kind and which one it is.
@@ -93,6 +95,11 @@ impl Set {
             seen: Vec::new(),
             events,
         })
+    }
+
+    /// The set's own descriptor, which has input while there are events.
+    pub fn fd(&self) -> Fd {
+        self.epoll.fd()
     }
 
     /// Sees to it that edges of `fd` are told; `key` is which one it is.
@@ -176,15 +183,15 @@ impl Set {
     }
 
     /// Waits for events, at most `timeout` nanoseconds (negative: for ever),
-    /// and tells each fiber that waits for one of them.
+    /// and tells each fiber that waits for one of them. True: there may be more.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the halves of an event's data are what is meant"
     )]
-    pub fn wait(&mut self, timeout: i64, mut tell: impl FnMut(Told)) -> Result<()> {
+    pub fn wait(&mut self, timeout: i64, mut tell: impl FnMut(Told)) -> Result<bool> {
         let came = match self.epoll.wait_ns(&mut self.events, timeout) {
             Ok(came) => came,
-            Err(error) if error.is(libc::EINTR) => return Ok(()),
+            Err(error) if error.is(libc::EINTR) => return Ok(false),
             Err(error) => return Err(error),
         };
         for event in came {
@@ -220,6 +227,6 @@ impl Set {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(came.len() == BATCH)
     }
 }

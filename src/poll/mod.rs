@@ -15,16 +15,22 @@
 //! by each attempt, and is told of none when another's message is read), it
 //! says "ready" once a millisecond. It knows descriptors and events, and no
 //! sockets.
+//!
+//! Where the caller says what it is going to do (an operation), a back end may
+//! do that in its place, and leaves the answer. Whatever else ended the wait,
+//! there is then an answer or nothing was done.
 
 mod edges;
 pub mod epoll;
 mod ppoll;
+pub mod uring;
 
 use crate::error::Result;
 use crate::park::Waiter;
+use crate::sys::uring::Operation;
 use crate::sys::{Fd, event};
 use edges::Edges;
-use libc::c_short;
+use libc::{c_int, c_short};
 use once_cell::race::OnceRef;
 
 /// How long a caller sleeps at a time whom something cannot wake, for lack of an
@@ -69,7 +75,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Back {
     /// Waits once.
-    pub wait: fn(&Watch, &Poller, &Waiter) -> Result<Outcome>,
+    pub wait: fn(&Watch, &mut Poller, &Waiter) -> Result<Outcome>,
 }
 
 static BACK: OnceRef<'static, Back> = OnceRef::new();
@@ -184,6 +190,10 @@ pub struct Poller {
     tried: bool,
     /// Whoever waits wants to know for what the descriptor is ready.
     exact: bool,
+    /// What the caller is going to do once it is ready.
+    pub operation: Option<Operation>,
+    /// What a back end was told that did it.
+    pub answer: Option<c_int>,
 }
 
 impl Poller {
@@ -211,6 +221,14 @@ impl Poller {
     /// Whether edges for `events` lead nowhere: see above, on unixgram.
     pub fn is_in_vain(&self, events: c_short) -> bool {
         self.misses > 3 && events == libc::POLLOUT
+    }
+
+    /// A poller for whoever is going to do this.
+    pub fn doing(operation: Option<Operation>) -> Self {
+        Self {
+            operation,
+            ..Self::default()
+        }
     }
 
     /// A poller for whoever wants to know for what the descriptor is ready.

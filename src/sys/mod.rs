@@ -15,6 +15,7 @@ pub mod process;
 pub mod sanitizer;
 pub mod socket;
 pub mod time;
+pub mod uring;
 
 use crate::error::{Error, INVAL, Result, Sys};
 use crate::text::Text;

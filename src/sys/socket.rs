@@ -2,7 +2,9 @@
 //! message headers are in `message`.
 
 use crate::error::{BADF, FAULT, INVAL, Result, Sys};
+use crate::sys::uring::{Operation, answered};
 use crate::sys::{Fd, check, check_len};
+use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, zeroed};
 use core::ptr;
 use core::slice;
@@ -155,6 +157,38 @@ pub fn accept4(fd: Fd) -> Result<(Fd, Sockaddr)> {
             Sys::Accept4,
         )
     })
+}
+
+/// Where an accept that a ring makes puts the peer's address.
+#[derive(Debug)]
+pub struct Incoming(UnsafeCell<Sockaddr>);
+
+impl Default for Incoming {
+    fn default() -> Self {
+        let mut room = Sockaddr::none();
+        room.len = len_of::<sockaddr_storage>();
+        Self(UnsafeCell::new(room))
+    }
+}
+
+impl Incoming {
+    /// The accept4(2), to be made while this stays where it is.
+    pub fn operation(&self) -> Operation {
+        let room = self.0.get();
+        Operation::Accept {
+            // SAFETY: it lies inside of what the cell has.
+            peer: unsafe { &raw mut (*room).storage }.cast(),
+            // SAFETY: likewise.
+            len: unsafe { &raw mut (*room).len },
+        }
+    }
+
+    /// What it brought, by the ring's answer: as `accept4`.
+    pub fn accepted(&self, answer: c_int) -> Result<(Fd, Sockaddr)> {
+        answered(answer, Sys::Accept4)?;
+        // SAFETY: the ring has answered, and nobody else writes to it.
+        Ok((answer, unsafe { self.0.get().read() }))
+    }
 }
 
 /// connect(2).
