@@ -884,6 +884,99 @@ fn the_end_of_a_stream_is_read_after_bytes_that_came_with_it() {
     );
 }
 
+/// A TCP connection whose reading end has been read empty.
+fn drained_pair() -> (c_int, c_int) {
+    let (one, other) = tcp_pair();
+    assert_eq!(write(other, b"a"), 1);
+    assert_eq!(read(one, &mut [0; 8]), 1);
+    (one, other)
+}
+
+#[test]
+fn what_a_fiber_looked_at_is_there_for_its_next_read() {
+    let peeks = fiber(|| {
+        let (one, other) = drained_pair();
+        go(move || assert_eq!(write(other, b"bc"), 2));
+        let looked = recv(one, &mut [0; 8], libc::MSG_PEEK);
+        let read = read(one, &mut [0; 8]);
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+        (looked, read)
+    });
+    assert_eq!(peeks.join(), (2, 2));
+}
+
+#[test]
+fn what_a_fiber_waited_for_is_there_for_its_next_read() {
+    let waits = fiber(|| {
+        let (one, other) = drained_pair();
+        go(move || assert_eq!(write(other, b"bc"), 2));
+        let ready = wait(one, NETFD_READABLE, NETFD_NO_DEADLINE);
+        let read = read(one, &mut [0; 8]);
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+        (ready, read)
+    });
+    assert_eq!(waits.join(), (NETFD_READABLE, 2));
+}
+
+#[test]
+fn fibers_that_wait_take_nothing_from_one_that_reads() {
+    let test = "fibers_that_wait_take_nothing_from_one_that_reads";
+    on_one_worker(test, || {
+        let (one, other) = drained_pair();
+        let ends = Arc::new(AtomicBool::new(false));
+        let waiters = [(); 3].map(|()| {
+            let ends = Arc::clone(&ends);
+            fiber(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    assert_eq!(wait(one, NETFD_READABLE, NETFD_NO_DEADLINE), NETFD_READABLE);
+                }
+            })
+        });
+        await_parked(one, 3);
+        let reader = fiber(move || [(); 200].map(|()| read(one, &mut [0; 8])));
+        await_parked(one, 4);
+        for _ in 0..200 {
+            await_that("what was sent is read", || queued(one) == 0);
+            assert_eq!(write(other, b"b"), 1);
+        }
+        assert_eq!(reader.join(), [1; 200]);
+        ends.store(true, Ordering::Relaxed);
+        assert_eq!(write(other, b"b"), 1);
+        for waiter in waiters {
+            waiter.join();
+        }
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    });
+}
+
+/// How many bytes there are to be read.
+fn queued(fd: c_int) -> c_int {
+    let mut bytes = 0;
+    // SAFETY: there is room for an int.
+    let code = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) };
+    assert_eq!(code, 0);
+    bytes
+}
+
+#[test]
+fn a_fiber_that_only_looks_leaves_datagrams_to_those_that_read() {
+    for _ in 0..100 {
+        let (one, two) = udp_pair();
+        let looker = fiber(move || recv(two, &mut [0; 8], libc::MSG_PEEK));
+        await_parked(two, 1);
+        let readers = [(); 3].map(|()| fiber(move || recv(two, &mut [0; 8], 0)));
+        await_parked(two, 4);
+        for _ in 0..3 {
+            plain_send(one, b"x");
+        }
+        assert_eq!(readers.map(|reader| reader.join()), [1; 3]);
+        // It may have come too late to see one of those.
+        plain_send(one, b"x");
+        assert_eq!(looker.join(), 1);
+        assert_eq!((destroy(one), destroy(two)), (0, 0));
+    }
+}
+
 /// Each of those who queue for it reads the end.
 #[test]
 fn the_end_of_a_stream_is_read_by_all_fibers_that_take_turns() {

@@ -362,6 +362,7 @@ impl Call {
                     _ => Turn::PollIn,
                 };
                 self.wait_turn(turn, limits, None)?;
+                poller.comes_late();
                 let ready = self.poll(turn, (self.fd, events), limits, poller, None);
                 // Before the turn goes to the next, who needs one.
                 let _ = park::with_waiter(|waiter, _| {
@@ -455,6 +456,10 @@ impl Call {
                 }
                 let outcome = outcome?;
                 if outcome.ready != 0 {
+                    if fd == self.fd && events & libc::POLLIN != 0 {
+                        // There is something, and this caller may leave it.
+                        self.entry.drained.store(false, Ordering::Relaxed);
+                    }
                     return Ok(outcome.ready);
                 }
                 unless_interrupted(outcome.signal, Sys::Ppoll)?;

@@ -23,7 +23,7 @@ use core::cell::{Cell, RefCell};
 use core::mem::offset_of;
 use core::panic::AssertUnwindSafe;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use libc::c_int;
+use libc::{c_int, c_short};
 use std::collections::VecDeque;
 use std::panic::catch_unwind;
 
@@ -542,7 +542,12 @@ impl Local {
 
     /// As `wait`, for whoever makes the call himself.
     #[inline(always)]
-    fn wait_until_ready(&self, watch: &Watch, poller: &Poller, waiter: &Waiter) -> Result<Outcome> {
+    fn wait_until_ready(
+        &self,
+        watch: &Watch,
+        poller: &mut Poller,
+        waiter: &Waiter,
+    ) -> Result<Outcome> {
         let (fd, events) = (watch.fd(), watch.events());
         let place = watch.place.unwrap_or_default();
         let ready = Outcome::ready(events);
@@ -558,12 +563,14 @@ impl Local {
                 return Ok(ready); // it costs less to try than to know
             }
             let watched = self.set.borrow_mut().watch(fd, generation + 1);
-            rests = watched.is_err() || poller.is_in_vain(events);
             // What stands there already has no edge; but what has been looked
             // at in vain (an entry in the error queue) may stand for ever.
-            let looks = poller.is_exact() && !poller.was_tried();
-            let edge =
-                watched.is_ok() && self.set.borrow_mut().take(fd, events, poller.was_tried());
+            let late = poller.is_late();
+            let looks =
+                (poller.is_exact() && !poller.was_tried()) || (late && !poller.knows_better());
+            rests = watched.is_err() || poller.is_in_vain(events) || (late && !looks);
+            let tried = poller.was_tried();
+            let edge = watched.is_ok() && self.take(fd, place.turn, events, tried);
             if edge && !poller.is_exact() {
                 return Ok(ready);
             }
@@ -604,13 +611,17 @@ impl Local {
         if poller.is_exact() {
             return crate::poll::now(fd, events).map(Outcome::ready);
         }
-        let edge = self.set.borrow_mut().take(fd, events, false);
+        let edge = self.take(fd, place.turn, events, false);
         let rested = rests && sleeps && time::now() >= until;
         Ok(if edge || rested {
             ready
         } else {
             Outcome::default()
         })
+    }
+
+    fn take(&self, fd: Fd, turn: usize, events: c_short, tried: bool) -> bool {
+        self.set.borrow_mut().take(fd, turn, events, tried)
     }
 
     /// Sees to it that the fiber hears of its tokens. False: for lack of memory

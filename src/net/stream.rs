@@ -92,7 +92,7 @@ fn receive_into(
         Ok(0) => end_of_stream(call),
         Ok(n) => {
             let drained = n < asked;
-            if likely == drained && !call.kind().is_messages() {
+            if !call.kind().is_messages() && entry.drained.load(Ordering::Relaxed) != drained {
                 entry.drained.store(drained, Ordering::Relaxed);
             }
             Ok(n)

@@ -16,6 +16,9 @@ use libc::{c_int, c_short, epoll_event};
 /// How many turns a descriptor is waited for under (`fd::word::TURNS`).
 const TURNS: usize = 5;
 
+/// The first of those of callers who only poll.
+const POLLING: usize = 2;
+
 /// How many events are taken at once.
 const BATCH: usize = 256;
 
@@ -27,8 +30,10 @@ const ROOM: u8 = 2;
 struct Seen {
     /// Which descriptor of the number it is; 0: none.
     key: u32,
-    /// Edges that nobody has taken: `INPUT`, `ROOM`.
-    ready: u8,
+    /// Edges that nobody has taken: `INPUT`, `ROOM`; those of whoever has the
+    /// turn to read or to write, and those of whoever only polls. Neither takes
+    /// the other's.
+    ready: [u8; 2],
     /// Something else than data was seen: a hang-up, an error, an urgent mark.
     /// There may be more behind what a short read took, without another edge.
     odd: bool,
@@ -146,15 +151,18 @@ impl Set {
         self.seen.get_mut(fd as usize)?.waiting.get_mut(turn)
     }
 
-    /// Whether there was an edge for `events` that nobody has taken; it is
-    /// taken. `tried`: the call has found nothing since then, so that what was
-    /// odd is no reason to try again.
-    pub fn take(&mut self, fd: Fd, events: c_short, tried: bool) -> bool {
+    /// Whether there was an edge for `events` that nobody has taken who waits
+    /// under such a `turn`; it is taken. `tried`: the call has found nothing
+    /// since then, so that what was odd is no reason to try again.
+    pub fn take(&mut self, fd: Fd, turn: usize, events: c_short, tried: bool) -> bool {
         let Some(seen) = self.seen.get_mut(fd as usize) else {
             return false;
         };
-        let ready = seen.ready & bits_of(events);
-        seen.ready &= !ready;
+        let Some(edges) = seen.ready.get_mut(usize::from(turn >= POLLING)) else {
+            return false;
+        };
+        let ready = *edges & bits_of(events);
+        *edges &= !ready;
         if tried {
             seen.odd = false;
         }
@@ -208,16 +216,18 @@ impl Set {
                     }
                     const ODD: c_int =
                         libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI;
+                    let mut edges = 0;
                     if bits & (libc::EPOLLIN | ODD) != 0 {
-                        seen.ready |= INPUT;
+                        edges |= INPUT;
                     }
                     if bits & (libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR) != 0 {
-                        seen.ready |= ROOM;
+                        edges |= ROOM;
                     }
+                    seen.ready = seen.ready.map(|before| before | edges);
                     seen.odd |= bits & ODD != 0;
                     let waits_for = [INPUT, ROOM, INPUT, ROOM, INPUT | ROOM];
                     for (who, what) in seen.waiting.iter().zip(waits_for) {
-                        if *who != 0 && what & seen.ready != 0 {
+                        if *who != 0 && what & edges != 0 {
                             tell(Told::Fiber(who - 1));
                         }
                     }

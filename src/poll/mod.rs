@@ -190,6 +190,8 @@ pub struct Poller {
     tried: bool,
     /// Whoever waits wants to know for what the descriptor is ready.
     exact: bool,
+    /// Others may have seen what happened since it was tried.
+    late: bool,
     /// What the caller is going to do once it is ready.
     pub operation: Option<Operation>,
     /// What a back end was told that did it.
@@ -211,6 +213,22 @@ impl Poller {
     /// Whether the call was tried since the wait before, or before the first.
     pub fn was_tried(&self) -> bool {
         self.tried
+    }
+
+    /// Says that another one may have polled since the call was tried, and have
+    /// left what he was told of.
+    pub fn comes_late(&mut self) {
+        self.late = true;
+    }
+
+    /// Whether that was said since this was asked.
+    pub fn is_late(&mut self) -> bool {
+        core::mem::take(&mut self.late)
+    }
+
+    /// Whether it is known that readiness stands and means nothing.
+    pub fn knows_better(&self) -> bool {
+        self.misses >= 2
     }
 
     /// Whether what the descriptor is ready for has to be known.
