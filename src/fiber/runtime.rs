@@ -318,14 +318,14 @@ fn hire_one(number: u32) -> Result<()> {
 }
 
 /// Whether workers are to have rings, where the kernel gives them: unless
-/// NETFD_POLL says otherwise, or a sanitizer watches, which does not see what
-/// the kernel writes.
+/// NETFD_POLL says otherwise, or a sanitizer or valgrind watches, which do not
+/// see what the kernel writes.
 pub fn wants_rings() -> bool {
     let named = sys::secure_environment(c"NETFD_POLL").ok().flatten();
     match named.as_deref() {
         Some(b"epoll") => false,
         Some(b"uring") => true,
-        _ => !sanitizer::is_on(),
+        _ => !sanitizer::is_on() && !process::is_in_valgrind(),
     }
 }
 

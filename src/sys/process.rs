@@ -292,6 +292,13 @@ pub fn symbol(name: &core::ffi::CStr) -> usize {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as usize }
 }
 
+/// Whether the process runs in valgrind, by what that preloads.
+pub fn is_in_valgrind() -> bool {
+    const ITS: &[u8] = b"vgpreload_";
+    let preloaded = crate::sys::environment(c"LD_PRELOAD").ok().flatten();
+    preloaded.is_some_and(|names| names.windows(ITS.len()).any(|name| name == ITS))
+}
+
 /// Ends the process without further ado.
 pub fn exit_now() -> ! {
     // SAFETY: it runs nothing of this process any more.
