@@ -101,6 +101,8 @@ mod sys {
     }
 }
 
+#[path = "../src/fiber/handover.rs"]
+mod handover;
 #[path = "../src/fiber/mail.rs"]
 mod mail;
 #[path = "../src/fd/mutex.rs"]
@@ -120,15 +122,54 @@ mod park {
     pub use crate::waiter::{Slot, Waiter};
 
     pub mod host {
-        //! No model has fibers.
+        //! One fiber, and the mailbox of its worker.
         use super::Waiter;
+        use crate::mail::Mailbox;
+        use crate::sync::{AtomicU32, Ordering};
+        use crate::sys::event;
         use crate::sys::futex::Woken;
 
+        /// The worker's eventfd.
+        pub const WAKER: i32 = 0;
+
+        loom::lazy_static! {
+            pub static ref MAIL: Mailbox = Mailbox::default();
+        }
+
+        /// The worker's: turns until it is told to run the fiber, or `ran`.
+        pub fn park(mut ran: impl FnMut() -> bool) {
+            loop {
+                let mut woken = false;
+                let find = |id| super::find(id).map(|waiter| &waiter.mail);
+                MAIL.collect(find, |id| {
+                    let waiter = super::find(id).expect("it is the fiber's");
+                    waiter.mailed.swap(false, Ordering::AcqRel);
+                    woken = true;
+                });
+                if ran() || woken {
+                    return;
+                }
+                if MAIL.falls_asleep() {
+                    event::poll(WAKER);
+                    event::drain(WAKER); // its edge was taken
+                }
+                MAIL.awakes();
+            }
+        }
+
         pub fn sleep(_: &Waiter, _: i64) -> Woken {
+            park(|| false);
             Woken::Maybe
         }
 
-        pub fn wake(_: &Waiter) {}
+        pub fn wake(waiter: &Waiter) {
+            let link: &AtomicU32 = &waiter.mail;
+            if !waiter.mailed.swap(true, Ordering::AcqRel)
+                && MAIL.leave(waiter.id.load(Ordering::Relaxed), link)
+            {
+                event::signal(WAKER);
+            }
+        }
     }
 
     loom::lazy_static! {
@@ -143,7 +184,9 @@ mod park {
 }
 
 use error::{CLOSED, DEADLINE, Result};
-use loom::sync::Arc;
+use handover::{Carried, Carrier};
+use loom::cell::UnsafeCell;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use mail::Mailbox;
 use mutex::FdMutex;
@@ -575,4 +618,161 @@ fn a_worker_and_two_who_leave_mail_for_it() {
             sender.join().expect("it does not panic");
         }
     });
+}
+
+/// A socket, and the ring that reads from it for one fiber.
+#[derive(Default)]
+struct Ring {
+    kernel: Mutex<Kernel>,
+    /// The fiber's buffer: loom sees who touches it while another one may.
+    buffer: UnsafeCell<u8>,
+}
+
+#[derive(Default)]
+struct Kernel {
+    /// A byte has come that nobody has.
+    queued: bool,
+    /// The operation is there, and unanswered.
+    reads: bool,
+    answer: Option<i32>,
+}
+
+impl Ring {
+    /// A byte comes from the network.
+    fn comes(&self) {
+        let mut kernel = self.kernel.lock().expect("no model panics in here");
+        kernel.queued = true;
+        self.go_on(&mut kernel);
+        drop(kernel);
+        event::signal(park::host::WAKER);
+    }
+
+    fn go_on(&self, kernel: &mut Kernel) {
+        if kernel.reads && kernel.queued {
+            // SAFETY: loom checks it.
+            self.buffer.with_mut(|byte| unsafe { *byte = 1 });
+            (kernel.reads, kernel.queued) = (false, false);
+            kernel.answer = Some(1);
+        }
+    }
+
+    fn has_answer(&self) -> bool {
+        let kernel = self.kernel.lock().expect("no model panics in here");
+        kernel.answer.is_some()
+    }
+}
+
+impl Carrier for Ring {
+    fn begin(&self) -> bool {
+        let mut kernel = self.kernel.lock().expect("no model panics in here");
+        kernel.reads = true;
+        self.go_on(&mut kernel);
+        true
+    }
+
+    fn park(&self) {
+        park::host::park(|| self.has_answer());
+    }
+
+    fn take_answer(&self) -> Option<i32> {
+        let mut kernel = self.kernel.lock().expect("no model panics in here");
+        kernel.answer.take()
+    }
+
+    fn call_off(&self) -> bool {
+        let mut kernel = self.kernel.lock().expect("no model panics in here");
+        if kernel.reads {
+            kernel.reads = false;
+            kernel.answer = Some(-libc::ECANCELED);
+        }
+        true
+    }
+
+    fn park_for_answer(&self, _: bool) {
+        self.park();
+    }
+}
+
+/// A fiber's read, as `Call::poll` and `Local::operate` make it.
+fn read_by_ring(model: &Model, ring: &Ring) -> Result<()> {
+    const ID: u32 = 1;
+    let Entered { tag, held, .. } = model.mutex.enter(EPOCH, Hold::of(Turn::Read), false)?;
+    model.inside.fetch_add(1, Ordering::AcqRel);
+    let waiter = park::find(ID).expect("there is one");
+    let slot = model.mutex.slot(Turn::Read).expect("each turn has one");
+    let result = loop {
+        waiter.arm(true);
+        slot.put(ID);
+        let carried = model
+            .look(tag)
+            .map(|()| handover::carry_out(ring, || waiter.falls_asleep()));
+        let gone = !slot.withdraw(ID);
+        if gone {
+            waiter.settle();
+        }
+        match carried {
+            Ok(Carried::Out(answer)) => {
+                assert_eq!(answer, 1);
+                break Ok(());
+            }
+            Ok(_) => {}
+            Err(error) => break Err(error),
+        }
+        if gone && !model.mutex.is_open(tag) {
+            break Err(CLOSED);
+        }
+    };
+    // The buffer is the caller's again, and the number soon another one's.
+    // SAFETY: loom checks it.
+    ring.buffer.with_mut(|byte| unsafe { *byte = 2 });
+    let kernel = ring.kernel.lock().expect("no model panics in here");
+    assert!(!kernel.reads && kernel.answer.is_none(), "it has let go");
+    assert!(!(result.is_ok() && kernel.queued), "there is one byte");
+    drop(kernel);
+    model.inside.fetch_sub(1, Ordering::AcqRel);
+    model.leave(tag, held);
+    result
+}
+
+/// The byte is the fiber's or stays where it is, whoever destroys the
+/// descriptor, or ends its time, at that moment; the buffer is nobody else's
+/// once the call has returned.
+fn a_rings_read_meets(other: impl Fn(&Model) + Clone + Send + Sync + 'static) {
+    explore(3, move || {
+        event::set(park::host::WAKER, Event::Empty);
+        let waiter = park::find(1).expect("there is one");
+        waiter.adopt(EPOCH, 0);
+        waiter.id.store(1, Ordering::Relaxed);
+        waiter.home.store(1, Ordering::Release);
+        let (model, ring) = (Model::open(), Arc::new(Ring::default()));
+        let fiber = {
+            let (model, ring) = (model.clone(), ring.clone());
+            thread::spawn(move || read_by_ring(&model, &ring))
+        };
+        let network = {
+            let ring = ring.clone();
+            thread::spawn(move || ring.comes())
+        };
+        other(&model);
+        let result = fiber.join().expect("it ends");
+        network.join().expect("it ends");
+        let kernel = ring.kernel.lock().expect("no model panics in here");
+        assert_eq!(
+            kernel.queued,
+            result.is_err(),
+            "the byte is somewhere, once"
+        );
+    });
+}
+
+#[test]
+fn a_rings_read_a_byte_and_a_closer() {
+    a_rings_read_meets(|model| {
+        let _ = model.destroy();
+    });
+}
+
+#[test]
+fn a_rings_read_a_byte_and_a_deadline() {
+    a_rings_read_meets(Model::expire);
 }

@@ -111,10 +111,15 @@ fn another_name_of_a_poller_is_passed_over() {
 
 /// Has the kernel deny `io_uring_setup` to this process and those that it makes.
 fn deny_rings(errno: c_int) {
-    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    const LOAD_NUMBER: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    let step = |code, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).expect("codes are small"),
+        jt,
+        jf,
+        k,
+    };
     let number = u32::try_from(libc::SYS_io_uring_setup).expect("it is small");
     let mut filter = [
         step(LOAD_NUMBER, 0, 0, 0),
@@ -330,7 +335,7 @@ fn more_operations_at_once_than_the_ring_has_room_for_all_end() {
                 let (here, there) = pairs[at % PAIRS];
                 let ended = Arc::clone(&ended);
                 fiber(move || {
-                    let n = if at / PAIRS % 2 == 0 {
+                    let n = if (at / PAIRS).is_multiple_of(2) {
                         write(here, b"x")
                     } else {
                         read(there, &mut [0])

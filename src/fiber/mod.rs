@@ -8,6 +8,7 @@
 
 mod debug;
 mod foreign;
+mod handover;
 mod mail;
 mod runtime;
 mod stack;

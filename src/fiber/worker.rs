@@ -8,12 +8,13 @@
 use crate::error::{Error, Result, Sys};
 use crate::fiber::debug::{Layout, Table};
 use crate::fiber::foreign::{self, NO_EXCEPTIONS};
+use crate::fiber::handover::{self, Carried, Carrier};
 use crate::fiber::runtime::{self, Birth, Post};
 use crate::fiber::stack::{Part, Stack};
 use crate::fiber::timers::Timers;
 use crate::park::{self, Aside, Caller, Waiter};
 use crate::poll::epoll::{Set, Told};
-use crate::poll::uring::{self, Ring};
+use crate::poll::uring::Ring;
 use crate::poll::{Outcome, Poller, SLICE, Watch};
 use crate::sync::Ordering;
 use crate::sys::futex::Woken;
@@ -93,6 +94,52 @@ static TABLE: Table<{ runtime::WORKERS_MAX as usize }> = Table::new(Layout {
 struct Listeners {
     serial: u32,
     seats: Vec<u32>,
+}
+
+/// The current fiber's operation.
+struct Flight<'a> {
+    local: &'a Local,
+    seat: u32,
+    fd: Fd,
+    operation: Operation,
+    until: i64,
+}
+
+impl Carrier for Flight<'_> {
+    #[inline(always)]
+    fn begin(&self) -> bool {
+        let mut ring = self.local.ring.borrow_mut();
+        let begun = ring.as_mut().is_some_and(|ring| {
+            // SAFETY: what the operation points to is the caller's who parks,
+            // and `carry_out` does not return without the answer.
+            unsafe { ring.begin(self.seat, self.fd, self.operation) }.is_ok()
+        });
+        if begun {
+            self.local.post.has_submitted();
+        }
+        begun
+    }
+
+    #[inline(always)]
+    fn park(&self) {
+        self.local.park(self.until);
+    }
+
+    #[inline(always)]
+    fn take_answer(&self) -> Option<c_int> {
+        let taken = self.local.with_seat(self.seat, |it| it.answer.take());
+        taken.flatten()
+    }
+
+    fn call_off(&self) -> bool {
+        let mut ring = self.local.ring.borrow_mut();
+        ring.as_mut()
+            .is_some_and(|ring| ring.cancel(self.seat).is_ok())
+    }
+
+    fn park_for_answer(&self, asked: bool) {
+        self.local.park(if asked { 0 } else { time::now() + REST });
+    }
 }
 
 /// A worker's own state.
@@ -496,48 +543,19 @@ impl Local {
             let then = time::now().saturating_add(SLICE);
             until = if until == 0 { then } else { until.min(then) };
         }
-        if !waiter.falls_asleep() {
-            return true; // woken already: nothing has begun
+        let flight = Flight {
+            local: self,
+            seat,
+            fd: watch.fd(),
+            operation,
+            until,
+        };
+        match handover::carry_out(&flight, || waiter.falls_asleep()) {
+            Carried::Refused => return false,
+            Carried::Not => {}
+            Carried::Out(said) => *answer = Some(said),
         }
-        let begun = self.ring.borrow_mut().as_mut().is_some_and(|ring| {
-            // SAFETY: the fiber does not leave this function without the
-            // answer, and what the operation points to is its caller's.
-            unsafe { ring.begin(seat, watch.fd(), operation) }.is_ok()
-        });
-        if !begun {
-            return false;
-        }
-        self.post.has_submitted();
-        self.park(until);
-        let mut said = self.take_answer(seat);
-        if said.is_none() {
-            // Something else has woken it. The buffer is the kernel's still.
-            said = self.call_off(seat);
-        }
-        *answer = said.filter(|said| !uring::is_canceled(*said));
         true
-    }
-
-    fn take_answer(&self, seat: u32) -> Option<c_int> {
-        self.with_seat(seat, |it| it.answer.take()).flatten()
-    }
-
-    /// Has the current fiber's operation end, and waits for its answer.
-    #[cold]
-    #[inline(never)]
-    fn call_off(&self, seat: u32) -> Option<c_int> {
-        let mut asked = false;
-        loop {
-            if !asked {
-                let mut ring = self.ring.borrow_mut();
-                asked = ring.as_mut()?.cancel(seat).is_ok();
-            }
-            // No memory to ask by: in a while.
-            self.park(if asked { 0 } else { time::now() + REST });
-            if let Some(answer) = self.take_answer(seat) {
-                return Some(answer);
-            }
-        }
     }
 
     /// As `wait`, for whoever makes the call himself.

@@ -5,21 +5,14 @@
 //! stands in the worker's epoll set, as without a ring; the ring hears of that
 //! set as a whole.
 //!
-//! # Whose the buffer is
-//!
-//! From `begin` on it is the kernel's, until the answer has been told. A fiber
-//! that is woken before (its descriptor is destroyed, its deadline has come)
-//! asks for a cancellation, and parks again: there is an answer in any case,
-//! and it alone says what has happened. One that came first counts: bytes that
-//! were taken from the socket reach the caller, whatever woke him. So a call
-//! does not leave its descriptor while the ring has to do with it, and the
-//! number is not free before the last call has left.
+//! What an operation points to is the kernel's from `begin` on, until its answer
+//! has been told: `fiber::handover` says how a fiber that is woken before gets
+//! it back.
 
 use crate::error::Result;
 use crate::poll::epoll::{Set, Told};
 use crate::sys::Fd;
 use crate::sys::uring::{self, Operation};
-use libc::c_int;
 
 // What comes back with an answer: an operation's is its fiber.
 const OF_SET: u64 = 1 << 32;
@@ -88,9 +81,4 @@ impl Ring {
             _ => Ok(()),
         }
     }
-}
-
-/// Whether an answer says that the cancellation came first.
-pub fn is_canceled(answer: c_int) -> bool {
-    answer == -libc::ECANCELED
 }
