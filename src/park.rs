@@ -6,7 +6,7 @@ pub mod waiter;
 
 use crate::error::Result;
 use crate::pool::{Pool, Pooled};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Fd, event, process};
 use core::cell::Cell;
 use once_cell::race::OnceRef;
@@ -72,6 +72,10 @@ thread_local! {
 /// What gives a caller's notes back.
 static END_NOTES: OnceRef<'static, fn(u32)> = OnceRef::new();
 
+/// Some worker's poller carries out operations: without, nobody needs to look
+/// whether his own does.
+static SOME_OPERATE: AtomicBool = AtomicBool::new(false);
+
 static AT_THREAD_END: process::AtThreadEnd = process::AtThreadEnd::new();
 
 fn thread_ends() {
@@ -118,11 +122,18 @@ pub fn begin_to_host() {
 /// Says that the calling thread's poller carries out operations.
 pub fn begin_to_operate() {
     OWN.with(|own| own.operates.set(true));
+    SOME_OPERATE.store(true, Ordering::Relaxed);
 }
 
 /// Whether the caller is a fiber whose poller carries out operations.
 #[inline(always)]
 pub fn operates() -> bool {
+    SOME_OPERATE.load(Ordering::Relaxed) && own_operates()
+}
+
+/// Out of line, so that a program without workers has no look at its thread.
+#[inline(never)]
+fn own_operates() -> bool {
     OWN.with(|own| own.operates.get())
 }
 

@@ -282,7 +282,7 @@ impl Call {
         likely: bool,
         mut call: impl FnMut() -> Result<T>,
     ) -> Result<T> {
-        self.run_or_hand_over(side, limits, (likely, None), |_| call())
+        self.run_or_hand_over(side, limits, likely, || None, |_| call())
     }
 
     /// As `run`. Where the caller's poller carries out operations it is given
@@ -292,11 +292,12 @@ impl Call {
         &self,
         side: Side,
         limits: Limits,
-        (likely, operation): (bool, Option<Operation>),
+        likely: bool,
+        operation: impl FnOnce() -> Option<Operation>,
         mut call: impl FnMut(Option<c_int>) -> Result<T>,
     ) -> Result<T> {
         let mut before = None;
-        let operation = operation.filter(|_| park::operates());
+        let operation = if park::operates() { operation() } else { None };
         if likely && operation.is_none() {
             self.prepare_open(limits)?;
             match call(None) {

@@ -73,8 +73,8 @@ fn accept_next(call: &mut Call, limits: Limits) -> Result<(Fd, Sockaddr)> {
         }
         None => loop {
             let room = Incoming::default();
-            let way = (true, Some(room.operation()));
-            match call.run_or_hand_over(Side::Read, limits, way, |answer| {
+            let operation = || Some(room.operation());
+            match call.run_or_hand_over(Side::Read, limits, true, operation, |answer| {
                 let accepted = match answer {
                     None => socket::accept4(fd),
                     Some(answer) => room.accepted(answer),

@@ -77,22 +77,24 @@ fn receive_into(
     let entry = call.entry();
     let likely = !entry.drained.load(Ordering::Relaxed);
     take_error(entry)?;
-    let operation = into
-        // Only an EAGAIN of one's own says that the connection lives on.
-        .filter(|_| entry.lost.load(Ordering::Relaxed) == 0)
-        .map(|at| Operation::Recv {
-            at,
-            len: asked,
-            waits: !likely,
-        });
-    let result = call.run_or_hand_over(Side::Read, READ, (likely, operation), move |answer| {
+    let operation = || {
+        into
+            // Only an EAGAIN of one's own says that the connection lives on.
+            .filter(|_| entry.lost.load(Ordering::Relaxed) == 0)
+            .map(|at| Operation::Recv {
+                at,
+                len: asked,
+                waits: !likely,
+            })
+    };
+    let result = call.run_or_hand_over(Side::Read, READ, likely, operation, move |answer| {
         heard(entry, recv(answer))
     });
     match result {
         Ok(0) => end_of_stream(call),
         Ok(n) => {
             let drained = n < asked;
-            if !call.kind().is_messages() && entry.drained.load(Ordering::Relaxed) != drained {
+            if (drained || !likely) && !call.kind().is_messages() {
                 entry.drained.store(drained, Ordering::Relaxed);
             }
             Ok(n)
@@ -317,8 +319,8 @@ fn send_all(
             Ok(())
         };
         let sent = open.and_then(|()| {
-            let way = (true, operation(done));
-            call.run_or_hand_over(Side::Write, WRITE, way, |answer| match answer {
+            let operation = || operation(done);
+            call.run_or_hand_over(Side::Write, WRITE, true, operation, |answer| match answer {
                 None => counted(entry, || send(done)),
                 Some(answer) => or_taken(entry, answered(answer, Sys::Write)),
             })
