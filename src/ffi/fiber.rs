@@ -26,6 +26,9 @@ use libc::c_int;
 ///
 /// The first fiber starts the workers, one for each processor, or as many as
 /// NETFD_WORKERS in the environment says. Signals are not handled on them.
+/// They read, write and accept through io_uring(7) where the kernel gives it
+/// (Linux 6.1), and wait by epoll(7) else, or where NETFD_POLL=epoll says so;
+/// what calls do, and say, is the same.
 ///
 /// @param fn   what to run
 /// @param arg  what to run it with
