@@ -376,6 +376,37 @@ fn a_child_of_fork_has_no_ring_and_makes_its_own() {
     });
 }
 
+/// What the parent's rings have to do is none of the child's business.
+#[test]
+fn a_child_of_fork_does_not_wait_for_a_write_of_its_parents_ring() {
+    let test = "a_child_of_fork_does_not_wait_for_a_write_of_its_parents_ring";
+    on_rings(test, "1", || {
+        let (one, other) = tcp_pair();
+        let writer = fiber(move || write(one, &vec![0; 64 << 20]));
+        await_parked(one, 1);
+        // SAFETY: the child calls what a child may, and exits.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: it takes seconds. Without it a child that hangs would stay.
+            unsafe { libc::alarm(20) };
+            while polled(one, 0) & libc::POLLHUP == 0 {}
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let told = read(one, &mut [0; 8]);
+            // SAFETY: it ends the child.
+            unsafe { libc::_exit(c_int::from(told > 0)) };
+        }
+        assert_eq!(shutdown(one, libc::SHUT_RDWR), 0);
+        assert!(writer.join() < 64 << 20);
+        await_that("the child reads, and ends well", || {
+            let mut status = -1;
+            // SAFETY: the status is there to be written.
+            let ended = unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
+            ended == child && status == 0
+        });
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    });
+}
+
 /// The kernel tells a reset once, and here tells it the writer, who hears of it
 /// later than the reader is told 0.
 #[test]

@@ -102,9 +102,9 @@ pub struct Entry {
     pub(crate) taken: AtomicI32,
     /// Counts the writer's system calls: one more before each.
     pub(crate) sends: AtomicU32,
-    /// The writer's send is a ring's to make: it may have been told what the
-    /// writer has not heard yet.
-    pub(crate) handed_over: AtomicBool,
+    /// The writer's send is a ring's to make, in the process of this epoch: it
+    /// may have been told what the writer has not heard yet. 0: nobody's.
+    pub(crate) handed_over: AtomicU32,
     pub(crate) mutex: FdMutex,
     pub(crate) peer: Peer,
     /// A connection that was accepted and found no memory, plus 1.

@@ -6,10 +6,10 @@ use crate::fd::table::Entry;
 use crate::fiber;
 use crate::net::failure::{Explain, Place, record};
 use crate::sync::Ordering;
-use crate::sys::Fd;
 use crate::sys::message::{self, IOV_MAX, IoVecs};
 use crate::sys::socket::{self, Bytes};
 use crate::sys::uring::{Operation, answered};
+use crate::sys::{Fd, process};
 use crate::{park, poll};
 use libc::c_int;
 
@@ -117,11 +117,11 @@ pub fn end_of_stream(call: &Call) -> Result<usize> {
     let sends = entry.sends.load(Ordering::Acquire);
     let mut rounds = 0;
     // One that a ring has may take for ever, unless both directions are over.
-    let in_ring = entry.handed_over.load(Ordering::Acquire)
-        && poll::now(call.fd(), 0).is_ok_and(|ready| ready != 0);
+    let is_handed_over = || entry.handed_over.load(Ordering::Acquire) == process::epoch();
+    let in_ring = is_handed_over() && poll::now(call.fd(), 0).is_ok_and(|ready| ready != 0);
     let may_be_told = || {
         if in_ring {
-            entry.handed_over.load(Ordering::Acquire)
+            is_handed_over()
         } else {
             call.is_at_work(Side::Write)
         }
@@ -295,9 +295,9 @@ fn write_all(
         return send_all(call, op, len, send, |_| None);
     }
     let handed_over = &call.entry().handed_over;
-    handed_over.store(true, Ordering::Release);
+    handed_over.store(process::epoch(), Ordering::Release);
     let sent = send_all(call, op, len, send, operation);
-    handed_over.store(false, Ordering::Release);
+    handed_over.store(0, Ordering::Release);
     sent
 }
 
