@@ -457,3 +457,33 @@ fn set_linger(fd: c_int, linger: libc::linger) {
     };
     assert_eq!(code, 0);
 }
+
+/// Linux 6.18 sends an empty message in the place of one that it had to try
+/// twice in a ring: the receiver was full of others'.
+#[test]
+fn a_message_that_waits_for_room_arrives_whole() {
+    let test = "a_message_that_waits_for_room_arrives_whole";
+    on_rings(test, "1", || {
+        let name = format!("@netfd-whole-{}", std::process::id());
+        let (full, at) = bound("unixgram", &name);
+        let [filler, sender] = [(); 2].map(|()| {
+            let fd = socket(libc::AF_UNIX, libc::SOCK_DGRAM);
+            assert_eq!(connect(fd, &at), 0);
+            fd
+        });
+        let mut queued = 0;
+        // SAFETY: the byte is there.
+        while unsafe { libc::send(filler, b"x".as_ptr().cast(), 1, libc::MSG_DONTWAIT) } == 1 {
+            queued += 1;
+        }
+        let writer = fiber(move || write(sender, b"whole"));
+        await_parked(sender, 1);
+        let mut buf = [0; 8];
+        for _ in 0..queued {
+            assert_eq!(read(full, &mut buf), 1);
+        }
+        assert_eq!(read(full, &mut buf), 5);
+        assert_eq!((writer.join(), &buf[..5]), (5, &b"whole"[..]));
+        assert_eq!((destroy(full), destroy(filler), destroy(sender)), (0, 0, 0));
+    });
+}

@@ -77,8 +77,9 @@ fn receive_into(
     let entry = call.entry();
     let likely = !entry.drained.load(Ordering::Relaxed);
     take_error(entry)?;
+    let kind = call.kind();
     let operation = || {
-        into
+        into.filter(|_| !kind.is_messages())
             // Only an EAGAIN of one's own says that the connection lives on.
             .filter(|_| entry.lost.load(Ordering::Relaxed) == 0)
             .map(|at| Operation::Recv {
@@ -291,7 +292,9 @@ fn write_all(
     operation: impl Fn(usize) -> Option<Operation>,
 ) -> Result<usize> {
     ready_to_send(call, Patience::Park).explain(op, call)?;
-    if !park::operates() {
+    // A message that a ring has to try twice is sent empty: Linux loses its
+    // place in the bytes.
+    if !park::operates() || call.kind().is_messages() {
         return send_all(call, op, len, send, |_| None);
     }
     let handed_over = &call.entry().handed_over;
