@@ -109,8 +109,13 @@ fn another_name_of_a_poller_is_passed_over() {
     });
 }
 
-/// Has the kernel deny `io_uring_setup` to this process and those that it makes.
+/// Has the kernel deny `io_uring_setup` to this thread and those that it makes.
 fn deny_rings(errno: c_int) {
+    deny(libc::SYS_io_uring_setup, errno);
+}
+
+/// Has the kernel deny a system call to this thread and those that it makes.
+fn deny(call: c_long, errno: c_int) {
     const LOAD_NUMBER: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
@@ -120,7 +125,7 @@ fn deny_rings(errno: c_int) {
         jf,
         k,
     };
-    let number = u32::try_from(libc::SYS_io_uring_setup).expect("it is small");
+    let number = u32::try_from(call).expect("it is small");
     let mut filter = [
         step(LOAD_NUMBER, 0, 0, 0),
         step(IF_EQUAL, 0, 1, number),
@@ -485,5 +490,223 @@ fn a_message_that_waits_for_room_arrives_whole() {
         assert_eq!(read(full, &mut buf), 5);
         assert_eq!((writer.join(), &buf[..5]), (5, &b"whole"[..]));
         assert_eq!((destroy(full), destroy(filler), destroy(sender)), (0, 0, 0));
+    });
+}
+
+/// Runs `body` with one worker, with a ring and without.
+fn on_both(test: &str, body: impl FnOnce() + Copy) {
+    if std::env::var_os("NETFD_POLL").is_some() {
+        return body(); // by itself already, or under the poller that was asked for
+    }
+    for poller in ["uring", "epoll"] {
+        let variables = [("NETFD_POLL", poller), ("NETFD_WORKERS", "1")];
+        let _ = alone_under(test, &[], &variables, body);
+    }
+}
+
+/// A fiber that waits for input or room takes nothing from one that receives.
+#[test]
+fn a_wait_for_both_directions_takes_no_edge_of_a_receiver() {
+    let test = "a_wait_for_both_directions_takes_no_edge_of_a_receiver";
+    on_both(test, || {
+        let (one, other) = udp_pair();
+        let ends = Arc::new(AtomicUsize::new(0));
+        let over = Arc::clone(&ends);
+        let receiver = fiber(move || recv(one, &mut [0; 8], 0));
+        await_parked(one, 1);
+        let looker = fiber(move || {
+            while over.load(Ordering::Relaxed) == 0 {
+                let both = NETFD_READABLE | NETFD_WRITABLE;
+                assert!(wait(one, both, NETFD_NO_DEADLINE) > 0);
+                yield_now();
+            }
+        });
+        plain_send(other, b"x");
+        assert_eq!(receiver.join(), 1);
+        ends.store(1, Ordering::Relaxed);
+        looker.join();
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    });
+}
+
+/// What a writer has tried says nothing of what there is to be read.
+#[test]
+fn a_writer_that_parks_hides_no_end_of_the_stream() {
+    let test = "a_writer_that_parks_hides_no_end_of_the_stream";
+    on_both(test, || {
+        let (one, other) = tcp_pair();
+        fill(one);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        fill(one);
+        let reader = fiber(move || {
+            let first = readv(one, &mut [vec![0; 64]]);
+            go(move || {
+                let _ = writev(one, &[&[0; 100_000]]);
+            });
+            sleep(1_000_000);
+            let second = readv(one, &mut [vec![0; 64]]);
+            (first, second)
+        });
+        await_parked(one, 1);
+        go(move || {
+            // In one piece, for the worker.
+            plain_send(other, b"0123456789");
+            // SAFETY: no pointers.
+            unsafe { libc::shutdown(other, libc::SHUT_WR) };
+        });
+        let read = reader.join();
+        assert_eq!(read, (10, 0));
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    });
+}
+
+/// An entry in the error queue is no end of both directions.
+#[test]
+fn the_end_of_a_stream_does_not_wait_for_a_write_that_goes_on() {
+    let test = "the_end_of_a_stream_does_not_wait_for_a_write_that_goes_on";
+    on_both(test, || {
+        let (one, other) = tcp_pair();
+        set_option(one, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+        let bytes = [0u8; 5000];
+        // SAFETY: the buffer is as long as said.
+        let n = unsafe { libc::send(one, bytes.as_ptr().cast(), 5000, libc::MSG_ZEROCOPY) };
+        assert_eq!(n, 5000);
+        await_that("the notice", || polled(one, 0) & libc::POLLERR != 0);
+        let writer = fiber(move || write(one, &vec![0; 64 << 20]));
+        await_parked(one, 1);
+        assert_eq!(shutdown(other, libc::SHUT_WR), 0);
+        let reader = fiber(move || read(one, &mut [0; 8]));
+        assert_eq!(reader.join(), 0);
+        assert_eq!(destroy(one), 0);
+        let _ = writer.join();
+        assert_eq!(destroy(other), 0);
+    });
+}
+
+/// A socket that is ready for ever, and has nothing: a read can be called off.
+#[test]
+fn a_read_beside_an_error_queue_waits_and_is_called_off() {
+    let test = "a_read_beside_an_error_queue_waits_and_is_called_off";
+    on_both(test, || {
+        let (fd, at) = with_error_queue();
+        let late = fiber(move || {
+            assert_eq!(set_read_deadline(fd, after(100_000_000)), 0);
+            let told = read(fd, &mut [0; 8]);
+            assert_eq!(set_read_deadline(fd, NETFD_NO_DEADLINE), 0);
+            told
+        });
+        assert_eq!(late.join(), DEADLINE);
+        let reader = fiber(move || read(fd, &mut [0; 8]));
+        await_parked(fd, 1);
+        let (from, _) = udp();
+        assert_eq!(sendto(from, b"xy", 0, Some(&at)), 2);
+        assert_eq!(reader.join(), 2);
+        let reader = fiber(move || read(fd, &mut [0; 8]));
+        await_parked(fd, 1);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(detach(fd), fd);
+        assert_eq!(reader.join(), CLOSED);
+        plain_close(fd);
+        assert_eq!(destroy(from), 0);
+    });
+}
+
+/// Who found nothing twice, since others were quicker, sleeps all the same.
+#[test]
+fn receivers_that_were_late_do_not_poll_for_ever() {
+    let test = "receivers_that_were_late_do_not_poll_for_ever";
+    on_both(test, || {
+        let (one, other) = udp_pair();
+        let receiver = fiber(move || recv(one, &mut [0; 8], 0));
+        await_parked(one, 1);
+        for _ in 0..4 {
+            // It is taken before the worker's fiber can look.
+            go(move || {
+                plain_send(other, b"x");
+                yield_now();
+                let _ = plain_recv(one);
+            });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let mut left = [0u8; 8];
+            // SAFETY: there is room for so many bytes.
+            unsafe { libc::recv(one, left.as_mut_ptr().cast(), 8, libc::MSG_DONTWAIT) };
+        }
+        let before = stats().switches;
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let switches = stats().switches - before;
+        plain_send(other, b"x");
+        assert_eq!(receiver.join(), 1);
+        assert!(switches < 20, "{switches}");
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    });
+}
+
+/// What the ring refuses is tried, and not waited for: what is there already
+/// makes no edge.
+#[test]
+fn a_read_that_the_ring_refuses_finds_what_is_there() {
+    let test = "a_read_that_the_ring_refuses_finds_what_is_there";
+    on_rings(test, "1", || {
+        let (one, other) = tcp_pair();
+        let pairs: Vec<_> = (0..300).map(|_| unix_pair(libc::SOCK_STREAM)).collect();
+        let victim = fiber(move || {
+            // It registers, takes the edge, and leaves bytes.
+            assert_eq!(readv(one, &mut [vec![0; 2]]), 2);
+            // The worker's ring is full, and takes no more.
+            deny(libc::SYS_io_uring_enter, libc::EBUSY);
+            for fd in pairs.into_iter().flat_map(|(here, there)| [here, there]) {
+                go(move || drop(read(fd, &mut [0])));
+                go(move || drop(write(fd, &[0])));
+            }
+            yield_now();
+            read(one, &mut [0; 64])
+        });
+        await_parked(one, 1);
+        plain_send(other, b"0123456789");
+        assert_eq!(victim.join(), 8);
+    });
+}
+
+/// A child that a fiber made goes on as a thread: it tries, and then waits.
+#[test]
+fn a_fibers_child_writes_where_there_is_little_room() {
+    let test = "a_fibers_child_writes_where_there_is_little_room";
+    on_both(test, || {
+        let (one, other) = unix_pair(libc::SOCK_STREAM);
+        while polled(one, libc::POLLOUT) != 0 {
+            plain_send(one, &[0; 1000]);
+        }
+        let parent = fiber(move || {
+            // SAFETY: the child calls what a child may, and exits.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: without it a child that hangs would stay.
+                unsafe { libc::alarm(3) };
+                let told = write(one, b"x");
+                // SAFETY: it ends the child.
+                unsafe { libc::_exit(c_int::from(told != 1)) };
+            }
+            let mut status = -1;
+            // SAFETY: the status is there to be written.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            status
+        });
+        assert_eq!(parent.join(), 0);
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+    });
+}
+
+/// A filter may let rings be made, and not be used.
+#[test]
+fn rings_that_may_not_be_entered_are_done_without() {
+    let test = "rings_that_may_not_be_entered_are_done_without";
+    let options = [
+        "-E",
+        "NETFD_POLL=uring",
+        "-e",
+        "inject=io_uring_enter:error=EPERM",
+    ];
+    let _ = alone_under_strace(test, &options, || {
+        assert_eq!(submissions_of_an_echo(), 0);
     });
 }
