@@ -52,8 +52,9 @@ struct Own {
     notes: Cell<u32>,
     /// After how many calls a fiber lets others run, though none had to park.
     budget: Cell<u32>,
-    /// The thread is a worker whose poller carries out operations.
-    operates: Cell<bool>,
+    /// The thread is a worker whose poller carries out operations, in the
+    /// process of this epoch; 0: it is not.
+    operates: Cell<u32>,
 }
 
 thread_local! {
@@ -64,7 +65,7 @@ thread_local! {
             ends: Cell::new(false),
             notes: Cell::new(0),
             budget: Cell::new(0),
-            operates: Cell::new(false),
+            operates: Cell::new(0),
         }
     };
 }
@@ -121,7 +122,7 @@ pub fn begin_to_host() {
 
 /// Says that the calling thread's poller carries out operations.
 pub fn begin_to_operate() {
-    OWN.with(|own| own.operates.set(true));
+    OWN.with(|own| own.operates.set(process::epoch()));
     SOME_OPERATE.store(true, Ordering::Relaxed);
 }
 
@@ -134,7 +135,7 @@ pub fn operates() -> bool {
 /// Out of line, so that a program without workers has no look at its thread.
 #[inline(never)]
 fn own_operates() -> bool {
-    OWN.with(|own| own.operates.get())
+    OWN.with(|own| own.operates.get() == process::epoch())
 }
 
 /// Whether a fiber has made so many calls without a park that others are to

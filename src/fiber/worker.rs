@@ -522,7 +522,8 @@ impl Local {
             if self.operate(watch, operation, waiter, &mut poller.answer) {
                 return Ok(Outcome::default());
             }
-            poller.operation = None;
+            // Not tried yet: what stands there has no edge any more.
+            return Ok(Outcome::ready(watch.events()));
         }
         self.wait_until_ready(watch, poller, waiter)
     }

@@ -16,27 +16,23 @@ use libc::{c_int, c_short, epoll_event};
 /// How many turns a descriptor is waited for under (`fd::word::TURNS`).
 const TURNS: usize = 5;
 
-/// The first of those of callers who only poll.
-const POLLING: usize = 2;
-
 /// How many events are taken at once.
 const BATCH: usize = 256;
 
 const INPUT: u8 = 1;
 const ROOM: u8 = 2;
+/// Something else than data: a hang-up, an error, an urgent mark. There may be
+/// more behind what a short read took, without another edge.
+const ODD: u8 = 4;
 
 /// What is known of a number.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     /// Which descriptor of the number it is; 0: none.
     key: u32,
-    /// Edges that nobody has taken: `INPUT`, `ROOM`; those of whoever has the
-    /// turn to read or to write, and those of whoever only polls. Neither takes
-    /// the other's.
-    ready: [u8; 2],
-    /// Something else than data was seen: a hang-up, an error, an urgent mark.
-    /// There may be more behind what a short read took, without another edge.
-    odd: bool,
+    /// Edges that nobody has taken who waits under the turn: `INPUT`, `ROOM`,
+    /// `ODD`. None takes those of another turn.
+    ready: [u8; TURNS],
     /// The fibers that wait, plus one, by their turns.
     waiting: [u32; TURNS],
 }
@@ -152,21 +148,21 @@ impl Set {
     }
 
     /// Whether there was an edge for `events` that nobody has taken who waits
-    /// under such a `turn`; it is taken. `tried`: the call has found nothing
+    /// under `turn`; it is taken. `tried`: the call has found nothing
     /// since then, so that what was odd is no reason to try again.
     pub fn take(&mut self, fd: Fd, turn: usize, events: c_short, tried: bool) -> bool {
         let Some(seen) = self.seen.get_mut(fd as usize) else {
             return false;
         };
-        let Some(edges) = seen.ready.get_mut(usize::from(turn >= POLLING)) else {
+        let Some(edges) = seen.ready.get_mut(turn) else {
             return false;
         };
-        let ready = *edges & bits_of(events);
-        *edges &= !ready;
         if tried {
-            seen.odd = false;
+            *edges &= !ODD;
         }
-        ready != 0 || seen.odd
+        let ready = *edges & (bits_of(events) | ODD);
+        *edges &= !ready | ODD;
+        ready != 0
     }
 
     /// Has the fiber `who` told, once, that `fd` is ready: a descriptor that
@@ -214,17 +210,19 @@ impl Set {
                     if seen.key != key {
                         continue; // of one that is gone
                     }
-                    const ODD: c_int =
+                    const OTHERS: c_int =
                         libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI;
                     let mut edges = 0;
-                    if bits & (libc::EPOLLIN | ODD) != 0 {
+                    if bits & (libc::EPOLLIN | OTHERS) != 0 {
                         edges |= INPUT;
                     }
                     if bits & (libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLERR) != 0 {
                         edges |= ROOM;
                     }
+                    if bits & OTHERS != 0 {
+                        edges |= ODD;
+                    }
                     seen.ready = seen.ready.map(|before| before | edges);
-                    seen.odd |= bits & ODD != 0;
                     let waits_for = [INPUT, ROOM, INPUT, ROOM, INPUT | ROOM];
                     for (who, what) in seen.waiting.iter().zip(waits_for) {
                         if *who != 0 && what & edges != 0 {

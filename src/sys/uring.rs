@@ -94,7 +94,12 @@ impl Ring {
         let kept = submitter.register_ring_fd();
         let _ = crate::sys::close(ring.as_raw_fd());
         kept.map_err(|error| failed(&error, Sys::IoUringSetup))?;
-        Ok(Self { ring, submitter })
+        let mut ring = Self { ring, submitter };
+        // A filter may let it be made, and not be used.
+        match ring.enter(0) {
+            Err(error) if !error.is(libc::EINTR) => Err(error),
+            _ => Ok(ring),
+        }
     }
 
     /// Has `operation` on `fd` made at the next `enter`; `key` comes back with
