@@ -577,8 +577,8 @@ fn the_end_of_a_stream_does_not_wait_for_a_write_that_goes_on() {
         assert_eq!(shutdown(other, libc::SHUT_WR), 0);
         let reader = fiber(move || read(one, &mut [0; 8]));
         assert_eq!(reader.join(), 0);
-        assert_eq!(destroy(one), 0);
-        let _ = writer.join();
+        let ends = spawn(move || destroy(one));
+        assert_eq!((ends.join(), writer.join() > 0), (0, true));
         assert_eq!(destroy(other), 0);
     });
 }
@@ -708,5 +708,33 @@ fn rings_that_may_not_be_entered_are_done_without() {
     ];
     let _ = alone_under_strace(test, &options, || {
         assert_eq!(submissions_of_an_echo(), 0);
+    });
+}
+
+/// A send that the kernel gave to a thread of its own, since the socket is
+/// ready for ever, is called off as any other.
+#[test]
+fn a_write_beside_an_error_queue_is_called_off() {
+    let test = "a_write_beside_an_error_queue_is_called_off";
+    on_both(test, || {
+        let (one, other) = tcp_pair();
+        set_option(one, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+        let bytes = [0u8; 5000];
+        // SAFETY: the buffer is as long as said.
+        let n = unsafe { libc::send(one, bytes.as_ptr().cast(), 5000, libc::MSG_ZEROCOPY) };
+        assert_eq!(n, 5000);
+        await_that("the notice", || polled(one, 0) & libc::POLLERR != 0);
+        let writer = fiber(move || {
+            assert_eq!(set_write_deadline(one, after(300_000_000)), 0);
+            write(one, &vec![0; 64 << 20])
+        });
+        let wrote = writer.join();
+        assert!(wrote > 0 && wrote < 64 << 20, "{wrote}");
+        assert_eq!(set_write_deadline(one, NETFD_NO_DEADLINE), 0);
+        let writer = fiber(move || write(one, &vec![0; 64 << 20]));
+        await_parked(one, 1);
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+        let wrote = writer.join();
+        assert!(wrote > 0 || wrote == CLOSED, "{wrote}");
     });
 }

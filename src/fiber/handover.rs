@@ -33,7 +33,7 @@ pub trait Carrier {
     /// Asks for the operation's end. False: try again.
     fn call_off(&self) -> bool;
     /// Parks the fiber until the answer has come, or for no reason; for a short
-    /// time where the end could not be asked for.
+    /// time at most, a shorter one where the end could not be asked for.
     fn park_for_answer(&self, asked: bool);
 }
 
@@ -71,9 +71,10 @@ pub fn carry_out(carrier: &impl Carrier, falls_asleep: impl FnOnce() -> bool) ->
 #[cold]
 #[inline(never)]
 fn answer_of_called_off(carrier: &impl Carrier) -> c_int {
-    let mut asked = false;
     loop {
-        asked = asked || carrier.call_off();
+        // Again each time: the kernel may not find one that is just on its way
+        // from one of its lists to another.
+        let asked = carrier.call_off();
         carrier.park_for_answer(asked);
         if let Some(answer) = carrier.take_answer() {
             return answer;

@@ -138,7 +138,8 @@ impl Carrier for Flight<'_> {
     }
 
     fn park_for_answer(&self, asked: bool) {
-        self.local.park(if asked { 0 } else { time::now() + REST });
+        self.local
+            .park(time::now() + if asked { SLICE } else { REST });
     }
 }
 

@@ -119,7 +119,8 @@ pub fn end_of_stream(call: &Call) -> Result<usize> {
     let mut rounds = 0;
     // One that a ring has may take for ever, unless both directions are over.
     let is_handed_over = || entry.handed_over.load(Ordering::Acquire) == process::epoch();
-    let in_ring = is_handed_over() && poll::now(call.fd(), 0).is_ok_and(|ready| ready & libc::POLLHUP != 0);
+    let in_ring =
+        is_handed_over() && poll::now(call.fd(), 0).is_ok_and(|ready| ready & libc::POLLHUP != 0);
     let may_be_told = || {
         if in_ring {
             is_handed_over()
