@@ -738,3 +738,20 @@ fn a_write_beside_an_error_queue_is_called_off() {
         assert!(wrote > 0 || wrote == CLOSED, "{wrote}");
     });
 }
+
+#[test]
+fn a_read_beside_an_error_queue_is_called_off_at_any_moment() {
+    let test = "a_read_beside_an_error_queue_is_called_off_at_any_moment";
+    on_both(test, || {
+        for round in 0..150u32 {
+            let (fd, _) = with_error_queue();
+            let reader = fiber(move || read(fd, &mut [0; 8]));
+            await_parked(fd, 1);
+            for _ in 0..round * 100 {
+                std::hint::spin_loop();
+            }
+            let ends = spawn(move || destroy(fd));
+            assert_eq!((ends.join(), reader.join()), (0, CLOSED), "{round}");
+        }
+    });
+}
