@@ -250,6 +250,7 @@ impl Entry {
         self.lost.store(0, Ordering::Relaxed);
         self.stopped.store(0, Ordering::Relaxed);
         self.taken.store(0, Ordering::Relaxed);
+        self.handed_over.store(0, Ordering::Relaxed);
         self.peer.clear();
     }
 

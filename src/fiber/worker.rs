@@ -586,8 +586,8 @@ impl Local {
             // What stands there already has no edge; but what has been looked
             // at in vain (an entry in the error queue) may stand for ever.
             let late = poller.is_late();
-            let looks =
-                (poller.is_exact() && !poller.was_tried()) || (late && !poller.knows_better());
+            let looks = (poller.is_exact() && !poller.was_tried())
+                || (late && !poller.readiness_misleads());
             rests = watched.is_err() || poller.is_in_vain(events) || (late && !looks);
             let tried = poller.was_tried();
             let edge = watched.is_ok() && self.take(fd, place.turn, events, tried);

@@ -190,7 +190,7 @@ pub struct Poller {
     tried: bool,
     /// Whoever waits wants to know for what the descriptor is ready.
     exact: bool,
-    /// Others may have seen what happened since it was tried.
+    /// Others may have seen what happened since it was tried: for one look.
     late: bool,
     /// What the caller is going to do once it is ready.
     pub operation: Option<Operation>,
@@ -226,8 +226,8 @@ impl Poller {
         core::mem::take(&mut self.late)
     }
 
-    /// Whether it is known that readiness stands and means nothing.
-    pub fn knows_better(&self) -> bool {
+    /// Whether readiness was seen to stand and to mean nothing.
+    pub fn readiness_misleads(&self) -> bool {
         self.misses >= 2
     }
 

@@ -57,15 +57,17 @@ impl Ring {
         reason = "an operation's key is its fiber"
     )]
     pub fn wait(&mut self, set: &mut Set, timeout: i64, mut tell: impl FnMut(Told)) -> Result<()> {
-        if !self.hears {
-            self.ring.watch(set.fd(), OF_SET)?;
-            self.hears = true;
-        }
-        let entered = if timeout != 0 || self.ring.is_busy() {
-            self.ring.enter(timeout)
-        } else {
+        let watched = if self.hears {
             Ok(())
+        } else {
+            self.ring.watch(set.fd(), OF_SET)
         };
+        self.hears |= watched.is_ok();
+        let entered = match watched {
+            Ok(()) if timeout != 0 || self.ring.is_busy() => self.ring.enter(timeout),
+            other => other,
+        };
+        // Whatever was said to that: there may be answers all the same.
         let mut heard = false;
         self.ring.answers(|key, answer| match key {
             OF_SET => heard = true,

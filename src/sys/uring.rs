@@ -85,12 +85,12 @@ impl Ring {
             .dontfork()
             .build(SUBMISSIONS)
             .map_err(|error| failed(&error, Sys::IoUringSetup))?;
-        let [ring] = Box::leak(crate::pool::boxed_one(ring)?);
-        let ring: &'static IoUring = ring;
+        let [ring]: &'static [IoUring; 1] = Box::leak(crate::pool::boxed_one(ring)?);
         let mut submitter = ring.submitter();
         // The thread keeps it by a number of its own, which the kernel looks up
         // faster. So it needs no descriptor, that others could close, or a
-        // forked child inherit.
+        // forked child inherit. (Where it is not to be used after all, its memory
+        // stays, once for each worker.)
         let kept = submitter.register_ring_fd();
         let _ = crate::sys::close(ring.as_raw_fd());
         kept.map_err(|error| failed(&error, Sys::IoUringSetup))?;
