@@ -170,6 +170,30 @@ pub fn with_waiter<T>(park: impl FnOnce(&'static Waiter, u32) -> Result<T>) -> R
     })
 }
 
+/// A caller that has no waiter to be told by: the thread of this number.
+const OF_THREAD: u32 = 1 << 31;
+
+/// Which caller this is, fiber or thread, as long as it runs.
+pub fn caller() -> u32 {
+    OWN.with(|own| {
+        if own.id.get() == 0 {
+            let _ = with_waiter(|_, _| Ok(()));
+        }
+        match own.id.get() {
+            0 => OF_THREAD | process::thread_id(),
+            id => id,
+        }
+    })
+}
+
+/// Whether it was this caller that `caller` told of.
+pub fn is_caller(told: u32) -> bool {
+    match told & OF_THREAD {
+        0 => told != 0 && OWN.with(|own| own.id.get() == told),
+        _ => told == OF_THREAD | process::thread_id(),
+    }
+}
+
 fn adopted(id: u32) -> Result<&'static Waiter> {
     let waiter = WAITERS.get(id).ok_or(crate::error::PANIC)?;
     let epoch = process::epoch();

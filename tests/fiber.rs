@@ -1147,3 +1147,70 @@ fn a_token_fired_in_a_signal_handler_ends_a_fibers_read() {
     token.free();
     assert_eq!((destroy(one), destroy(other)), (0, 0));
 }
+
+/// The destroyer is no part of the control function, though the same thread
+/// runs both.
+#[test]
+fn a_fiber_that_destroys_waits_for_anothers_control_function() {
+    unsafe extern "C" fn destroyed_meanwhile(
+        fd: c_int,
+        _: *const libc::c_char,
+        _: *const libc::c_char,
+        told: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the test's, which waits for the call.
+        let told = unsafe { &*told.cast::<mpsc::Sender<bool>>() }.clone();
+        let has_returned = Arc::new(AtomicBool::new(false));
+        let returns = Arc::clone(&has_returned);
+        go(move || {
+            assert_eq!(destroy(fd), 0);
+            returns.store(true, Ordering::Relaxed);
+        });
+        await_that("destroy has begun", || set_deadline(fd, 0) == NETFD_ECLOSED);
+        sleep(MS); // the destroyer has its turn, if it does not wait
+        let _ = told.send(has_returned.load(Ordering::Relaxed));
+        0
+    }
+    let test = "a_fiber_that_destroys_waits_for_anothers_control_function";
+    on_one_worker(test, || {
+        let (tell, told) = mpsc::channel::<bool>();
+        let listening = fiber(move || {
+            let mut config = listen_config();
+            config.control = Some(destroyed_meanwhile);
+            config.control_arg = (&raw const tell).cast_mut().cast();
+            listen("tcp", "127.0.0.1:0", Some(&config))
+        });
+        assert_eq!(listening.join(), NETFD_ECLOSED);
+        assert_eq!(told.recv(), Ok(false), "destroy waits");
+    });
+}
+
+#[test]
+fn any_number_of_fibers_may_park_in_their_control_functions() {
+    unsafe extern "C" fn sleeps(
+        _: c_int,
+        _: *const libc::c_char,
+        _: *const libc::c_char,
+        _: *mut c_void,
+    ) -> c_int {
+        sleep(20 * MS);
+        0
+    }
+    let test = "any_number_of_fibers_may_park_in_their_control_functions";
+    on_one_worker(test, || {
+        let listening: Vec<_> = (0..20)
+            .map(|_| {
+                fiber(|| {
+                    let mut config = listen_config();
+                    config.control = Some(sleeps);
+                    listen("tcp", "127.0.0.1:0", Some(&config))
+                })
+            })
+            .collect();
+        for one in listening {
+            let fd = one.join();
+            assert!(fd >= 0, "{fd}");
+            assert_eq!(destroy(fd), 0);
+        }
+    });
+}

@@ -113,6 +113,8 @@ pub struct Entry {
     uses: AtomicU32,
     /// The `net::serve` whose connection it is; 0: none's.
     pub(crate) server: AtomicU32,
+    /// The caller whose control function sees it, as `park` counts; 0: none's.
+    pub(crate) shown_to: AtomicU32,
     /// The socket file that goes with the descriptor; 0: none.
     bound: bound::File,
     /// Who waits for the last caller to leave.

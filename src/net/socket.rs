@@ -72,7 +72,7 @@ fn end(fd: Fd, end: State) -> Result<()> {
     let entry = table::find(fd)?;
     // In its own control function the caller would wait for himself, as he
     // does in Go: the call around it sees to the rest.
-    if control::is_inside(fd) {
+    if control::is_inside(entry) {
         entry.close_later(fd, end)
     } else {
         entry.close(fd, end)
