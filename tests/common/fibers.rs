@@ -16,7 +16,8 @@ pub fn go(body: impl FnOnce() + Send + 'static) {
     let body: Body = Box::new(body);
     let arg = Box::into_raw(Box::new(body)).cast();
     // SAFETY: `run` takes such a box.
-    assert_eq!(unsafe { netfd_go(Some(run), arg) }, 0, "{}", error_text());
+    let code = unsafe { direct::netfd_go(Some(run), arg) };
+    assert_eq!(code, 0, "{}", error_text());
 }
 
 /// A fiber whose result is waited for.
@@ -54,13 +55,13 @@ pub fn sleep(ns: i64) {
 /// netfd_yield().
 pub fn yield_now() {
     // SAFETY: no pointers.
-    unsafe { netfd_yield() }
+    unsafe { direct::netfd_yield() }
 }
 
 /// netfd_in_fiber().
 pub fn in_fiber() -> bool {
     // SAFETY: no pointers.
-    unsafe { netfd_in_fiber() == 1 }
+    unsafe { direct::netfd_in_fiber() == 1 }
 }
 
 /// As `alone`, with one worker.

@@ -196,7 +196,7 @@ pub fn resolve(network: &str, address: &str, deadline: i64) -> Result<Vec<String
     Ok(addresses.collect())
 }
 
-unsafe extern "C" {
+callers::functions! {
     pub fn netfd_version() -> *const c_char;
     pub fn netfd_strerror(code: c_int) -> *const c_char;
     pub fn netfd_last_error(out: *mut netfd_error) -> c_int;
@@ -591,6 +591,7 @@ pub fn fill(fd: c_int) -> usize {
 
 /// How many descriptors the process has open.
 pub fn open_fds() -> usize {
+    start_workers();
     std::fs::read_dir("/proc/self/fd").expect("procfs").count() - 1
 }
 
@@ -626,45 +627,6 @@ pub fn await_parked(fd: c_int, n: usize) {
     await_that(&format!("{n} parked on {fd}"), || {
         parked_lines(fd).len() == n
     });
-}
-
-/// Waits until something is so, and fails the test when it does not come.
-pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < GUARD, "waited in vain: {what}");
-        thread::yield_now();
-    }
-}
-
-/// A thread that is expected to end.
-pub struct Task<T> {
-    handle: JoinHandle<()>,
-    result: mpsc::Receiver<T>,
-}
-
-/// Starts a thread.
-pub fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    let (send, result) = mpsc::channel();
-    let handle = thread::spawn(move || {
-        let _ = send.send(body());
-    });
-    Task { handle, result }
-}
-
-impl<T> Task<T> {
-    /// Its result; a thread that does not end fails the test.
-    pub fn join(self) -> T {
-        let result = self.result.recv_timeout(GUARD);
-        let result = result.expect("the thread ends in time, and by itself");
-        self.handle.join().expect("it did not panic");
-        result
-    }
-
-    /// Whether it has ended.
-    pub fn is_finished(&self) -> bool {
-        self.handle.is_finished()
-    }
 }
 
 /// A pointer that goes to another thread.
@@ -786,6 +748,7 @@ pub fn alone_under(
 /// the process itself, and where strace is missing or may not trace.
 pub fn alone_under_strace(test: &str, options: &[&str], body: impl FnOnce()) -> Option<String> {
     if std::env::var_os(ALONE).is_some() {
+        no_twin(); // strace(1) counts by threads, and sees no call of a ring
         body();
         return None;
     }
@@ -807,6 +770,7 @@ pub fn alone_under_strace(test: &str, options: &[&str], body: impl FnOnce()) -> 
 
 /// Sets the process's limit of descriptors. Only for tests that run alone.
 pub fn limit_fds(most: u64) -> u64 {
+    start_workers();
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -1006,6 +970,8 @@ pub fn free_place() -> Addr {
     at
 }
 
+pub mod callers;
+pub use callers::*;
 pub mod calls;
 pub mod fibers;
 pub mod lines;

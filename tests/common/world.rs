@@ -55,10 +55,3 @@ pub fn in_a_world_under(test: &str, files: &[(&str, &str)], wrapper: &[&str]) ->
 pub fn is_in_a_world() -> bool {
     Path::new("/etc").join(MARK).exists()
 }
-
-/// How many threads the process has.
-pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task")
-        .expect("procfs")
-        .count()
-}
