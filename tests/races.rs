@@ -120,7 +120,8 @@ struct Track {
     identity: AtomicU64,
     /// The stranger has the number.
     caught: AtomicBool,
-    caller: AtomicU32,
+    /// The caller has been started.
+    runs: AtomicBool,
 }
 
 /// The round that ends the threads.
@@ -128,9 +129,7 @@ const LAST: u32 = u32::MAX;
 
 impl Track {
     fn call(&self, call: fn(c_int) -> Told) {
-        // SAFETY: gettid takes nothing.
-        let id = unsafe { libc::gettid() };
-        self.caller.store(id.unsigned_abs(), Ordering::Release);
+        self.runs.store(true, Ordering::Release);
         let mut round = 0;
         loop {
             round = self.set.next(round).unwrap_or(LAST);
@@ -199,19 +198,12 @@ impl Track {
         }
     }
 
-    /// Waits until the caller's thread sleeps: it is inside its call.
+    /// Waits until the caller is parked inside its call.
     fn await_parked(&self, round: u32) {
-        let id = self.caller.load(Ordering::Acquire);
-        let stat = format!("/proc/self/task/{id}/stat");
-        await_that("the caller parks", || {
-            if self.begun.load(Ordering::Acquire) != round {
-                return false;
-            }
-            let stat = std::fs::read_to_string(&stat).expect("procfs");
-            stat.rsplit(')')
-                .next()
-                .is_some_and(|rest| rest.starts_with(" S"))
+        await_that("the caller begins", || {
+            self.begun.load(Ordering::Acquire) == round
         });
+        await_that("the caller parks", || stats().parked == 1);
     }
 }
 
@@ -279,6 +271,7 @@ fn race<R: Race>(name: &str, rounds: u32, race: impl FnOnce() -> R) {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let said = alone(name, || {
+        no_twin(); // destroy is called beside the call
         let (fds, before) = (open_fds(), stats());
         let (first, second) = run(race(), rounds);
         println!("{name}: the call was first {first} times, destroy {second} times");
@@ -299,10 +292,8 @@ fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32) {
     let track = Arc::new(Track::default());
     let (caller, taker) = (track.clone(), track.clone());
     let caller = spawn(move || caller.call(R::CALL));
-    let taker = spawn(move || taker.take(R::ATTACHES));
-    await_that("the caller runs", || {
-        track.caller.load(Ordering::Acquire) != 0
-    });
+    let taker = spawn_thread(move || taker.take(R::ATTACHES));
+    await_that("the caller runs", || track.runs.load(Ordering::Acquire));
     let mut steers = [Steer::new(), Steer::new()];
     let mut sides = (0, 0);
     for k in 1..=rounds {
