@@ -475,6 +475,7 @@ fn one_that_is_being_destroyed_is_not_there_any_more() {
     if !by_itself("one_that_is_being_destroyed_is_not_there_any_more") {
         return;
     }
+    threads_only(); // a worker's descriptors take the numbers
     pass(&[tcp(), tcp()], None);
     plain_close(3); // the number that the next one gets
     let mut place: (Seen, Option<Task<c_int>>) = ((-1, vec![]), None);

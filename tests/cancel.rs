@@ -15,7 +15,7 @@ use common::*;
 use libc::c_int;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 /// netfd_cancel_fired().
@@ -470,7 +470,8 @@ fn a_token_fires_in_the_very_thread_that_is_parked_on_it() {
     let (one, two) = tcp_pair();
     token.set_on(two);
     let (send, receive) = mpsc::channel();
-    let reader = spawn(move || {
+    // A worker hears of no signal, and its fibers are elsewhere.
+    let reader = spawn_thread(move || {
         // SAFETY: no pointers.
         let _ = send.send(unsafe { libc::pthread_self() } as usize);
         read(two, &mut [0; 8])
@@ -510,6 +511,7 @@ fn firing_leaves_errno_alone() {
 fn what_was_done_before_firing_is_seen_by_whom_it_wakes() {
     const ROUNDS: usize = 500;
     static WORD: AtomicUsize = AtomicUsize::new(0);
+    no_twin(); // it would wait behind the reader, who blocks for a token
     let (one, two) = tcp_pair();
     let start = Arc::new(Barrier::new(2));
     let (send, receive) = mpsc::channel::<Token>();
@@ -546,7 +548,7 @@ fn race(what: &str, rounds: usize, mut call: impl FnMut(usize, Token, &dyn Fn())
     let lead = Arc::new(AtomicIsize::new(0));
     let (send, receive) = mpsc::channel::<Token>();
     let (at_start, ahead) = (Arc::clone(&start), Arc::clone(&lead));
-    let firer = spawn(move || {
+    let firer = spawn_thread(move || {
         for token in receive {
             at_start.wait();
             spin(-ahead.load(Ordering::Relaxed));
@@ -620,7 +622,7 @@ fn fire_against_a_parked_read_always_ends_it() {
     let start = Arc::new(Barrier::new(2));
     let (send, receive) = mpsc::channel::<Token>();
     let at_start = Arc::clone(&start);
-    let firer = spawn(move || {
+    let firer = spawn_thread(move || {
         for (round, token) in receive.into_iter().enumerate() {
             at_start.wait();
             spin(odd(round));
@@ -681,7 +683,7 @@ fn set_cancel_against_fire_always_ends_a_parked_read() {
     let start = Arc::new(Barrier::new(3));
     let (send, receive) = mpsc::channel::<Token>();
     let at_start = Arc::clone(&start);
-    let firer = spawn(move || {
+    let firer = spawn_thread(move || {
         for (round, token) in receive.into_iter().enumerate() {
             at_start.wait();
             spin(odd(round));

@@ -190,7 +190,8 @@ fn a_refused_unix_descriptor_can_be_connected_anew() {
 /// but a loopback interface that is down.
 fn in_own_network(test: &str, body: impl FnOnce() + Send + 'static) {
     let test = test.to_owned();
-    spawn(move || {
+    spawn_thread(move || {
+        threads_only(); // a fiber would change its worker's network
         // SAFETY: no pointers; a thread may have a network of its own.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
             body();
@@ -466,6 +467,7 @@ fn cancel_at_any_moment_gives_success_or_ecanceled_and_leaks_nothing() {
     const ROUNDS: usize = 600;
     let test = "cancel_at_any_moment_gives_success_or_ecanceled_and_leaks_nothing";
     let said = alone(test, || {
+        no_twin(); // it calls at a moment
         let (fd, at) = listener();
         let server = spawn_server(fd);
         let warm = tcp();
@@ -782,7 +784,7 @@ fn a_signal_ends_it_where_the_thread_asked_for_it_and_the_descriptor_is_as_new()
     let (fd, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let client = tcp();
     let (tell, told) = std::sync::mpsc::channel();
-    let waiting = spawn(move || {
+    let waiting = spawn_thread(move || {
         // SAFETY: no pointers.
         assert_eq!(unsafe { netfd_set_interruptible(1) }, 0);
         // SAFETY: no pointers.

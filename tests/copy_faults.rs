@@ -58,12 +58,17 @@ fn send_files() {
 }
 
 /// Runs `body` under strace(1) once for each of `faults`, which the calls of
-/// `call` meet. `when` counts the calls of each thread.
+/// `call` meet. `when` counts the calls of each thread, so each caller is one;
+/// and after an EAGAIN that is none no edge comes, for which a fiber waits.
 fn under_faults(test: &str, call: &str, faults: &[&str], body: fn()) {
     for fault in faults {
         let trace = format!("trace={call}");
         let inject = format!("inject={call}:{fault}");
         let options = ["-e", &trace, "-e", &inject];
+        let body = || {
+            threads_only();
+            body();
+        };
         match alone_under_strace(test, &options, body) {
             Some(trace) => assert!(trace.contains("(INJECTED)"), "{fault}: {trace}"),
             None => return,

@@ -562,7 +562,7 @@ fn copies_in_both_directions_that_end_at_once_do_not_wait_for_each_other() {
 #[test]
 fn a_handler_ends_a_copy_of_a_thread_that_asked() {
     let line = Line::tcp();
-    let copier = spawn(move || {
+    let copier = spawn_thread(move || {
         // SAFETY: no pointers.
         assert_eq!(unsafe { netfd_set_interruptible(1) }, 0);
         let _storm = Storm::begin();
@@ -576,7 +576,7 @@ fn a_handler_ends_a_copy_of_a_thread_that_asked() {
 fn a_storm_of_signals_ends_no_copy_and_loses_no_byte() {
     const ALL: usize = 16 << 20;
     let line = Line::tcp();
-    let copier = spawn(move || {
+    let copier = spawn_thread(move || {
         let _storm = Storm::begin();
         copy(line.dst, line.src, -1)
     });

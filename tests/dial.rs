@@ -1234,7 +1234,7 @@ fn a_signal_ends_it_where_the_thread_asked_for_it() {
     let (full, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let (tell, told) = mpsc::channel();
     let to = at.text();
-    let waiting = spawn(move || {
+    let waiting = spawn_thread(move || {
         // SAFETY: no pointers.
         assert_eq!(unsafe { netfd_set_interruptible(1) }, 0);
         // SAFETY: no pointers.
@@ -1263,7 +1263,7 @@ fn signals_by_the_thousand_end_nothing_else() {
     let (full, at, clients) = full_listener("tcp", "127.0.0.1:0");
     let to = at.text();
     let (listener, good_at) = listener();
-    let code = spawn(move || {
+    let code = spawn_thread(move || {
         let storm = Storm::begin();
         let code = dial_by("tcp", &to, after(100 * MS));
         let fds: Vec<_> = (0..20)

@@ -302,7 +302,7 @@ fn a_reset_read_is_not_temporary() {
 
 #[test]
 fn a_dial_that_finds_no_route_is_not_temporary() {
-    let flags = in_fresh_thread(|| {
+    let flags = spawn_thread(|| {
         // SAFETY: no pointers; a thread may have a network of its own.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
             return None;
@@ -312,7 +312,8 @@ fn a_dial_that_finds_no_route_is_not_temporary() {
         assert_eq!(connect(client, &at), -libc::ENETUNREACH);
         assert_eq!(destroy(client), 0);
         Some(told().flags)
-    });
+    })
+    .join();
     match flags {
         Some(flags) => assert_eq!(flags, 0),
         None => println!("skipped: no rights to a network of its own"),

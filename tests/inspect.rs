@@ -85,6 +85,7 @@ fn accepts_parks_and_wakeups_are_counted() {
 #[test]
 fn fibers_are_counted_from_their_start_to_their_end() {
     alone("fibers_are_counted_from_their_start_to_their_end", || {
+        no_twin(); // it would be counted
         assert_eq!(stats().fibers, 0);
         let (one, other) = unix_pair(SOCK_STREAM);
         let fibers: Vec<_> = (0..3).map(|_| fiber(move || read(one, &mut [0]))).collect();
@@ -102,6 +103,7 @@ fn fibers_are_counted_from_their_start_to_their_end() {
 #[test]
 fn a_switch_is_counted_each_time_that_a_fiber_runs() {
     alone("a_switch_is_counted_each_time_that_a_fiber_runs", || {
+        no_twin(); // it would be counted
         assert_eq!(stats().switches, 0);
         fiber(|| (0..100).for_each(|_| yield_now())).join();
         await_that("it has ended", || stats().fibers == 0);
@@ -132,6 +134,7 @@ fn on_epoll_nothing_is_submitted() {
 #[test]
 fn who_is_parked_on_no_descriptor_is_counted_too() {
     alone("who_is_parked_on_no_descriptor_is_counted_too", || {
+        no_twin(); // it would be counted
         let parked = Aside::park();
         await_that("all are counted", || stats().parked == 5);
         parked.end();
@@ -202,7 +205,7 @@ fn a_dump_tells_which_thread_does_what_and_since_when() {
     alone("a_dump_tells_which_thread_does_what_and_since_when", || {
         let (fd, _) = listener();
         let (send, thread) = std::sync::mpsc::channel();
-        let first = spawn(move || {
+        let first = spawn_thread(move || {
             // SAFETY: gettid takes nothing.
             send.send(unsafe { libc::gettid() }).unwrap();
             accept(fd)
@@ -237,6 +240,7 @@ fn a_dump_tells_which_thread_does_what_and_since_when() {
 #[test]
 fn a_dump_tells_fibers_from_threads_and_since_when() {
     on_one_worker("a_dump_tells_fibers_from_threads_and_since_when", || {
+        threads_only(); // what is none is started as a fiber
         let (one, other) = unix_pair(SOCK_STREAM);
         let first = fiber(move || read(one, &mut [0]));
         await_parked(one, 1);
@@ -258,6 +262,7 @@ fn a_dump_tells_fibers_from_threads_and_since_when() {
 #[test]
 fn a_dump_ends_with_who_is_parked_on_no_descriptor() {
     on_one_worker("a_dump_ends_with_who_is_parked_on_no_descriptor", || {
+        threads_only(); // what is none is started as a fiber
         let (fd, _) = listener();
         let parked = Aside::park();
         await_that("all are there", || stats().parked == 5);

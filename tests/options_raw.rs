@@ -35,7 +35,8 @@ fn ip(args: &str) -> bool {
 /// but a loopback interface, which is up.
 fn in_own_network(test: &str, body: impl FnOnce() + Send + 'static) {
     let test = test.to_owned();
-    spawn(move || {
+    spawn_thread(move || {
+        threads_only(); // a fiber would change its worker's network
         // SAFETY: no pointers; a thread may have a network of its own.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
             println!("{test} skipped: no rights to a network of its own");
@@ -255,7 +256,7 @@ fn a_user_timeout_is_inherited_from_the_listener_and_read_back() {
 fn across_a_cable() -> Option<(c_int, Addr)> {
     let (send_id, id) = std::sync::mpsc::channel();
     let (joined, go_on) = std::sync::mpsc::channel();
-    let other = spawn(move || {
+    let other = spawn_thread(move || {
         // SAFETY: no pointers; a thread may have a network of its own.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
         // SAFETY: no pointers.

@@ -13,7 +13,7 @@ mod common;
 use common::calls::*;
 use common::*;
 use libc::c_int;
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
 #[test]
 fn read_returns_what_is_there_and_not_more() {
@@ -316,7 +316,7 @@ fn a_large_read_takes_what_is_there() {
 fn eintr_and_eagain_never_come_out_of_a_read_under_a_storm_of_signals() {
     const ROUNDS: usize = 300;
     let (one, two) = tcp_pair();
-    let reader = spawn(move || {
+    let reader = spawn_thread(move || {
         let _storm = Storm::begin();
         for _ in 0..ROUNDS {
             assert_eq!(read(two, &mut [0; 1]), 1, "{}", error_text());
@@ -336,7 +336,7 @@ fn eintr_never_comes_out_of_a_queued_read() {
     let (one, two) = tcp_pair();
     let holder = spawn(move || read(two, &mut [0; 1]));
     await_parked(two, 1);
-    let queued = spawn(move || {
+    let queued = spawn_thread(move || {
         let _storm = Storm::begin();
         read(two, &mut [0; 1])
     });

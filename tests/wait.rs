@@ -343,7 +343,7 @@ fn events_0_or_unknown_are_einval() {
 #[test]
 fn eintr_never_comes_out_of_a_wait_under_a_storm_of_signals() {
     let (one, two) = tcp_pair();
-    let task = spawn(move || {
+    let task = spawn_thread(move || {
         let _storm = Storm::begin();
         let mut said = std::collections::BTreeSet::new();
         let end = after(500 * MS);

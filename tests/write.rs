@@ -38,7 +38,7 @@ fn write_sends_all_of_it_to_a_slow_reader() {
 fn eintr_never_comes_out_of_a_write_under_a_storm_of_signals() {
     const ALL: usize = 8 << 20;
     let (one, two) = tcp_pair();
-    let writer = spawn(move || {
+    let writer = spawn_thread(move || {
         let _storm = Storm::begin();
         let n = write(one, &pattern(ALL));
         destroy(one);
