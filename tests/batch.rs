@@ -952,7 +952,7 @@ fn readers_of_one_socket_share_the_datagrams_and_each_comes_once() {
     // Never more than the socket's buffer holds: nothing is dropped.
     for number in 0..EACH {
         while queued_datagrams(two) > 50 {
-            std::thread::yield_now();
+            fibers::yield_now();
         }
         assert!(write(one, number.to_string().as_bytes()) > 0);
     }

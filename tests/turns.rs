@@ -552,7 +552,7 @@ fn a_hundred_acceptors_are_no_herd() {
             let begun = Instant::now();
             while accepted.load(Ordering::Acquire) <= n {
                 assert!(begun.elapsed() < GUARD);
-                std::thread::yield_now();
+                fibers::yield_now();
             }
             drop(client);
         }
