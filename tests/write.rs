@@ -137,6 +137,8 @@ fn write_stopped_by_a_reset(send: fn(c_int) -> isize) -> c_int {
     let (one, two) = tcp_pair();
     let writer = spawn(move || (send(one), last_error().code));
     await_parked(one, 1);
+    // One whose write is a ring's to make is parked before anything has gone.
+    await_that("a part goes", || polled(two, libc::POLLIN) != 0);
     reset(two);
     let (n, code) = writer.join();
     assert!(n > 0, "{n}");
