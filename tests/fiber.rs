@@ -919,6 +919,24 @@ fn what_a_fiber_waited_for_is_there_for_its_next_read() {
 }
 
 #[test]
+fn a_fibers_readv_of_more_buffers_than_go_at_once_finds_what_it_left() {
+    let reads = fiber(|| {
+        let (one, other) = drained_pair();
+        go(move || assert_eq!(write(other, &pattern(4_000)), 4_000));
+        let mut got = Vec::new();
+        while got.len() < 4_000 {
+            let mut buffers = vec![vec![0; 1]; 3_000];
+            let n = readv(one, &mut buffers);
+            assert!(n > 0, "{n}");
+            got.extend(buffers.concat().into_iter().take(n.unsigned_abs()));
+        }
+        assert_eq!((destroy(one), destroy(other)), (0, 0));
+        got
+    });
+    assert!(reads.join() == pattern(4_000));
+}
+
+#[test]
 fn fibers_that_wait_take_nothing_from_one_that_reads() {
     let test = "fibers_that_wait_take_nothing_from_one_that_reads";
     on_one_worker(test, || {

@@ -37,8 +37,7 @@ pub fn read(fd: Fd, buf: &mut Bytes) -> Result<usize> {
 
 /// As `read`, into several buffers.
 pub fn readv(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
-    let asked = buffers.total();
-    if asked == 0 {
+    if buffers.total() == 0 {
         return Call::incref(fd).map(|_| 0);
     }
     let mut call = Call::shared(fd, Side::Read)?;
@@ -47,7 +46,8 @@ pub fn readv(fd: Fd, buffers: IoVecs<'_>) -> Result<usize> {
     } else {
         buffers.skip_empty().part(0, IOV_MAX)
     };
-    receive(&mut call, asked, || {
+    // What was asked of the kernel: beyond that there may be more.
+    receive(&mut call, part.total(), || {
         message::recv_vectored(fd, part).map_err(|e| e.named(Sys::Readv))
     })
     .explain("read", &call)
