@@ -431,12 +431,7 @@ fn a_reset_that_a_rings_write_was_told_is_no_end_of_the_stream() {
             });
             let reader = fiber(move || read(one, &mut [0; 8]));
             await_parked(one, 2);
-            let linger = libc::linger {
-                l_onoff: 1,
-                l_linger: 0,
-            };
-            set_linger(other, linger);
-            assert_eq!(destroy(other), 0);
+            reset(other);
             assert_eq!(reader.join(), no(libc::ECONNRESET));
             let told = writer.join();
             assert!(
@@ -446,21 +441,6 @@ fn a_reset_that_a_rings_write_was_told_is_no_end_of_the_stream() {
             assert_eq!(destroy(one), 0);
         }
     });
-}
-
-fn set_linger(fd: c_int, linger: libc::linger) {
-    let len = libc::socklen_t::try_from(size_of_val(&linger)).expect("it is small");
-    // SAFETY: the option is as long as said.
-    let code = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            len,
-        )
-    };
-    assert_eq!(code, 0);
 }
 
 /// Linux 6.18 sends an empty message in the place of one that it had to try
@@ -560,18 +540,25 @@ fn a_writer_that_parks_hides_no_end_of_the_stream() {
     });
 }
 
+/// A TCP connection whose first end has an entry in its error queue, which
+/// stands there and makes it ready for ever: that of a send without a copy.
+fn pair_with_a_notice() -> (c_int, c_int) {
+    let (one, other) = tcp_pair();
+    set_option(one, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+    let bytes = [0u8; 5000];
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::send(one, bytes.as_ptr().cast(), 5000, libc::MSG_ZEROCOPY) };
+    assert_eq!(n, 5000);
+    await_that("the notice", || polled(one, 0) & libc::POLLERR != 0);
+    (one, other)
+}
+
 /// An entry in the error queue is no end of both directions.
 #[test]
 fn the_end_of_a_stream_does_not_wait_for_a_write_that_goes_on() {
     let test = "the_end_of_a_stream_does_not_wait_for_a_write_that_goes_on";
     on_both(test, || {
-        let (one, other) = tcp_pair();
-        set_option(one, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
-        let bytes = [0u8; 5000];
-        // SAFETY: the buffer is as long as said.
-        let n = unsafe { libc::send(one, bytes.as_ptr().cast(), 5000, libc::MSG_ZEROCOPY) };
-        assert_eq!(n, 5000);
-        await_that("the notice", || polled(one, 0) & libc::POLLERR != 0);
+        let (one, other) = pair_with_a_notice();
         let writer = fiber(move || write(one, &vec![0; 64 << 20]));
         await_parked(one, 1);
         assert_eq!(shutdown(other, libc::SHUT_WR), 0);
@@ -717,13 +704,7 @@ fn rings_that_may_not_be_entered_are_done_without() {
 fn a_write_beside_an_error_queue_is_called_off() {
     let test = "a_write_beside_an_error_queue_is_called_off";
     on_both(test, || {
-        let (one, other) = tcp_pair();
-        set_option(one, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
-        let bytes = [0u8; 5000];
-        // SAFETY: the buffer is as long as said.
-        let n = unsafe { libc::send(one, bytes.as_ptr().cast(), 5000, libc::MSG_ZEROCOPY) };
-        assert_eq!(n, 5000);
-        await_that("the notice", || polled(one, 0) & libc::POLLERR != 0);
+        let (one, other) = pair_with_a_notice();
         let writer = fiber(move || {
             assert_eq!(set_write_deadline(one, after(300_000_000)), 0);
             write(one, &vec![0; 64 << 20])
