@@ -19,7 +19,7 @@ use crate::poll::{Outcome, Poller, SLICE, Watch};
 use crate::sync::Ordering;
 use crate::sys::futex::Woken;
 use crate::sys::uring::Operation;
-use crate::sys::{self, Fd, process, sanitizer, time};
+use crate::sys::{self, Fd, memory, process, sanitizer, time};
 use core::cell::{Cell, RefCell};
 use core::mem::offset_of;
 use core::panic::AssertUnwindSafe;
@@ -35,6 +35,11 @@ const REST: i64 = 1_000_000;
 /// before it looks for events again.
 const RUNS: usize = 64;
 const ROUNDS: i64 = 20_000;
+
+/// How many bytes a switch goes below the frame that parks, and how many cache
+/// lines the frames take from there to the handler's own, about.
+const BELOW: usize = 128;
+const FRAMES: usize = 24;
 
 type Switch = Yielder<(), ()>;
 type Fiber = Coroutine<(), (), (), Part>;
@@ -66,6 +71,8 @@ struct Seat {
     caller: Caller,
     /// Until when it is parked; 0: no limit.
     deadline: i64,
+    /// Where its stack stood when it parked; 0: it has not yet.
+    near: usize,
     /// Its entry among the timers; 0: none.
     timer: i64,
     /// The tokens in whose lists it stands.
@@ -314,12 +321,29 @@ impl Local {
     fn run_queue(&'static self) -> usize {
         let ready = self.queue.borrow().len();
         for _ in 0..ready {
-            let next = self.queue.borrow_mut().pop_front();
+            let mut queue = self.queue.borrow_mut();
+            let (next, after) = (queue.pop_front(), queue.front().copied());
+            drop(queue);
+            if let Some(after) = after {
+                self.prefetch(after);
+            }
             if let Some(seat) = next {
                 self.resume(seat);
             }
         }
         ready
+    }
+
+    /// Has the processor fetch what a fiber touches first, while another one
+    /// runs: of many fibers it is in no near cache any more.
+    #[inline(always)]
+    fn prefetch(&self, seat: u32) {
+        if let Some(it) = self.seats.borrow().get(seat as usize)
+            && it.near != 0
+        {
+            memory::prefetch(it.near, FRAMES);
+            memory::prefetch(it.switch.addr(), 1);
+        }
     }
 
     fn poll(&self, timeout: i64) {
@@ -429,7 +453,10 @@ impl Local {
     #[inline(always)]
     fn park(&self, deadline: i64) {
         let seat = self.current.get();
+        let mark = 0_u8;
+        let near = (&raw const mark).addr().saturating_sub(BELOW);
         let armed = self.with_seat(seat, |it| {
+            it.near = near;
             it.state = State::Parked;
             it.deadline = deadline;
             if deadline == 0 || (it.timer != 0 && it.timer <= deadline) {
@@ -765,6 +792,7 @@ impl Local {
                 shown,
                 caller: Caller { waiter, notes: 0 },
                 deadline: 0,
+                near: 0,
                 timer: it.timer,
                 tokens: [0; 3],
                 answer: None,
@@ -799,6 +827,7 @@ impl Local {
             shown: sanitizer::Stack::default(),
             caller: Caller::default(),
             deadline: 0,
+            near: 0,
             timer: 0,
             tokens: [0; 3],
             answer: None,

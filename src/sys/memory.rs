@@ -56,6 +56,21 @@ pub unsafe fn give_back(at: usize, len: usize) {
     unsafe { libc::madvise(start, len, libc::MADV_DONTNEED) };
 }
 
+/// Has the processor fetch `lines` cache lines from `at` on, meanwhile. Nothing
+/// is read, and any address will do.
+#[inline(always)]
+pub fn prefetch(at: usize, lines: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..lines {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let here = ptr::without_provenance::<i8>(at.wrapping_add(line * 64));
+        // SAFETY: a hint, which is passed over where there is no such address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(here) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, lines);
+}
+
 /// Gives a mapping back.
 ///
 /// # Safety
