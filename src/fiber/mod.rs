@@ -2,9 +2,11 @@
 //! where a thread would block.
 //!
 //! `stack.rs` is what they run on, `worker.rs` the thread that runs them (its
-//! queue, its mail, its timers, its poller), `debug.rs` what a debugger finds
-//! them by, `runtime.rs` all workers of the
-//! process. What C sees is in `net::go` and `ffi::fiber`.
+//! turns, its mail, its poller; `worker/seats.rs` the fibers and their queue,
+//! `worker/waits.rs` how they wait), `timers.rs` their deadlines, `handover.rs`
+//! an operation's way through a ring, `debug.rs` what a debugger finds them by,
+//! `runtime.rs` all workers of the process. What C sees is in `net::go` and
+//! `ffi::fiber`.
 
 mod debug;
 mod foreign;

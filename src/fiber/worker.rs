@@ -5,150 +5,34 @@
 //! threads leave mail, without a lock, and write the worker's eventfd where it
 //! sleeps.
 
-use crate::error::{Error, Result, Sys};
-use crate::fiber::debug::{Layout, Table};
+mod seats;
+mod waits;
+
+use crate::error::Result;
 use crate::fiber::foreign::{self, NO_EXCEPTIONS};
-use crate::fiber::handover::{self, Carried, Carrier};
 use crate::fiber::runtime::{self, Birth, Post};
-use crate::fiber::stack::{Part, Stack};
+use crate::fiber::stack::Part;
 use crate::fiber::timers::Timers;
 use crate::park::{self, Aside, Caller, Waiter};
 use crate::poll::epoll::{Set, Told};
 use crate::poll::uring::Ring;
-use crate::poll::{Outcome, Poller, SLICE, Watch};
+use crate::poll::{Outcome, Poller, Watch};
 use crate::sync::Ordering;
 use crate::sys::futex::Woken;
-use crate::sys::uring::Operation;
-use crate::sys::{self, Fd, memory, process, sanitizer, time};
+use crate::sys::{self, process, sanitizer, time};
 use core::cell::{Cell, RefCell};
-use core::mem::offset_of;
 use core::panic::AssertUnwindSafe;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use libc::{c_int, c_short};
-use std::collections::VecDeque;
+use seats::{BELOW, Fiber, Seat, Seats, State};
 use std::panic::catch_unwind;
-
-/// How long a caller rests that edges called for nothing: 1 ms.
-const REST: i64 = 1_000_000;
+use waits::Listeners;
 
 /// How many fibers a worker runs, and for how long at most it begins to (20 us),
 /// before it looks for events again.
 const RUNS: usize = 64;
 const ROUNDS: i64 = 20_000;
 
-/// How many bytes a switch goes below the frame that parks, and how many cache
-/// lines the frames take from there to the handler's own, about.
-const BELOW: usize = 128;
-const FRAMES: usize = 24;
-
 type Switch = Yielder<(), ()>;
-type Fiber = Coroutine<(), (), (), Part>;
-
-/// What a fiber is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum State {
-    /// There is none.
-    Free,
-    /// It runs, or is in the queue.
-    Ready,
-    /// It sleeps until somebody wakes it.
-    Parked,
-}
-
-/// A fiber's seat at its worker.
-struct Seat {
-    state: State,
-    /// The fiber, while it does not run.
-    fiber: Option<Fiber>,
-    /// Its way out, once it has begun.
-    switch: *const Switch,
-    stack: Option<Stack>,
-    /// Its lowest byte, for debuggers.
-    lowest: usize,
-    /// What sanitizers know of it.
-    shown: sanitizer::Stack,
-    caller: Caller,
-    /// Until when it is parked; 0: no limit.
-    deadline: i64,
-    /// Where its stack stood when it parked; 0: it has not yet.
-    near: usize,
-    /// Its entry among the timers; 0: none.
-    timer: i64,
-    /// The tokens in whose lists it stands.
-    tokens: [u32; 3],
-    /// What the ring has said of its operation.
-    answer: Option<c_int>,
-}
-
-/// Where a debugger finds the seats.
-#[used]
-// SAFETY: a section of its own, with a name that means nothing to linkers.
-#[unsafe(link_section = ".netfd_fibers")]
-static TABLE: Table<{ runtime::WORKERS_MAX as usize }> = Table::new(Layout {
-    size: size_of::<Seat>(),
-    state: offset_of!(Seat, state),
-    parked: State::Parked as usize,
-    fiber: offset_of!(Seat, fiber),
-    fiber_size: size_of::<Option<Fiber>>(),
-    lowest: offset_of!(Seat, lowest),
-    highest: offset_of!(Seat, switch),
-});
-
-/// The fibers that once parked with a token, in the place of its eventfd: all
-/// are told when it fires.
-#[derive(Default)]
-struct Listeners {
-    serial: u32,
-    seats: Vec<u32>,
-}
-
-/// The current fiber's operation.
-struct Flight<'a> {
-    local: &'a Local,
-    seat: u32,
-    fd: Fd,
-    operation: Operation,
-    until: i64,
-}
-
-impl Carrier for Flight<'_> {
-    #[inline(always)]
-    fn begin(&self) -> bool {
-        let mut ring = self.local.ring.borrow_mut();
-        let begun = ring.as_mut().is_some_and(|ring| {
-            // SAFETY: what the operation points to is the caller's who parks,
-            // and `carry_out` does not return without the answer.
-            unsafe { ring.begin(self.seat, self.fd, self.operation) }.is_ok()
-        });
-        if begun {
-            self.local.post.has_submitted();
-        }
-        begun
-    }
-
-    #[inline(always)]
-    fn park(&self) {
-        self.local.park(self.until);
-    }
-
-    #[inline(always)]
-    fn take_answer(&self) -> Option<c_int> {
-        let taken = self.local.with_seat(self.seat, |it| it.answer.take());
-        taken.flatten()
-    }
-
-    fn call_off(&self) -> bool {
-        let mut ring = self.local.ring.borrow_mut();
-        ring.as_mut()
-            .is_some_and(|ring| ring.cancel(self.seat).is_ok())
-    }
-
-    fn park_for_answer(&self, asked: bool) {
-        self.local
-            .park(time::now() + if asked { SLICE } else { REST });
-    }
-}
 
 /// A worker's own state.
 struct Local {
@@ -158,9 +42,7 @@ struct Local {
     set: RefCell<Set>,
     /// Its ring, where it has one.
     ring: RefCell<Option<Ring>>,
-    seats: RefCell<Vec<Seat>>,
-    free: RefCell<Vec<u32>>,
-    queue: RefCell<VecDeque<u32>>,
+    seats: Seats,
     timers: RefCell<Timers>,
     tokens: RefCell<Vec<Listeners>>,
     current: Cell<u32>,
@@ -229,7 +111,7 @@ fn wake(waiter: &Waiter) {
     let home = waiter.home.load(Ordering::Acquire);
     match local() {
         Some(local) if local.number + 1 == home => {
-            local.make_ready(waiter.seat.load(Ordering::Relaxed));
+            local.seats.make_ready(waiter.seat.load(Ordering::Relaxed));
         }
         _ => runtime::mail(waiter),
     }
@@ -258,9 +140,7 @@ impl Unborn {
             post,
             set: RefCell::new(Set::new(post.event())?),
             ring: RefCell::default(),
-            seats: RefCell::default(),
-            free: RefCell::default(),
-            queue: RefCell::default(),
+            seats: Seats::new(number),
             timers: RefCell::default(),
             tokens: RefCell::default(),
             current: Cell::new(0),
@@ -296,12 +176,12 @@ impl Local {
     fn turn(&'static self) {
         self.collect_mail();
         let mut runs = self.run_queue();
-        if !self.queue.borrow().is_empty() {
+        if self.seats.ready() > 0 {
             // Fibers that make each other run: not each round of them has to
             // pay for a look at the poller.
             let begun = time::now();
             while runs < RUNS
-                && !self.queue.borrow().is_empty()
+                && self.seats.ready() > 0
                 && !self.post.mail().has_any()
                 && time::now() - begun < ROUNDS
             {
@@ -310,7 +190,7 @@ impl Local {
         }
         self.fire_timers();
         let timeout = match self.timers.borrow().first() {
-            _ if !self.queue.borrow().is_empty() => 0,
+            _ if self.seats.ready() > 0 => 0,
             None => -1,
             Some(when) => (when - time::now()).max(0),
         };
@@ -319,31 +199,13 @@ impl Local {
 
     /// Runs whoever is in the queue, once each; how many.
     fn run_queue(&'static self) -> usize {
-        let ready = self.queue.borrow().len();
+        let ready = self.seats.ready();
         for _ in 0..ready {
-            let mut queue = self.queue.borrow_mut();
-            let (next, after) = (queue.pop_front(), queue.front().copied());
-            drop(queue);
-            if let Some(after) = after {
-                self.prefetch(after);
-            }
-            if let Some(seat) = next {
+            if let Some(seat) = self.seats.next() {
                 self.resume(seat);
             }
         }
         ready
-    }
-
-    /// Has the processor fetch what a fiber touches first, while another one
-    /// runs: of many fibers it is in no near cache any more.
-    #[inline(always)]
-    fn prefetch(&self, seat: u32) {
-        if let Some(it) = self.seats.borrow().get(seat as usize)
-            && it.near != 0
-        {
-            memory::prefetch(it.near, FRAMES);
-            memory::prefetch(it.switch.addr(), 1);
-        }
     }
 
     fn poll(&self, timeout: i64) {
@@ -354,11 +216,11 @@ impl Local {
             0
         };
         let tell = |told| match told {
-            Told::Fiber(seat) => self.make_ready(seat),
+            Told::Fiber(seat) => self.seats.make_ready(seat),
             Told::Token(event, serial) => self.tell_listeners(event, serial),
             Told::Answer(seat, answer) => {
-                self.with_seat(seat, |it| it.answer = Some(answer));
-                self.make_ready(seat);
+                self.seats.with(seat, |it| it.answer = Some(answer));
+                self.seats.make_ready(seat);
             }
         };
         let mut set = self.set.borrow_mut();
@@ -377,7 +239,9 @@ impl Local {
 
     /// Runs a fiber until it parks, yields or ends.
     fn resume(&'static self, seat: u32) {
-        let taken = self.with_seat(seat, |it| Some((it.fiber.take()?, it.caller, it.switch)));
+        let taken = self
+            .seats
+            .with(seat, |it| Some((it.fiber.take()?, it.caller, it.switch)));
         let Some((mut fiber, caller, switch)) = taken.flatten() else {
             return;
         };
@@ -392,28 +256,28 @@ impl Local {
         };
         let caller = park::change_caller(before);
         if let CoroutineResult::Yield(()) = result {
-            self.with_seat(seat, |it| {
+            self.seats.with(seat, |it| {
                 it.fiber = Some(fiber);
                 it.caller = caller;
             });
             return;
         }
         drop(fiber);
-        let stack = self.with_seat(seat, |it| {
+        let stack = self.seats.with(seat, |it| {
             it.state = State::Free;
             it.stack.take()
         });
         drop(stack);
         park::give_back(caller.waiter);
         park::end_notes(caller.notes);
-        self.free.borrow_mut().push(seat);
+        self.seats.give_back(seat);
         self.post.has_ended();
     }
 
     /// As `Coroutine::resume`, before the eyes of a sanitizer.
     #[cold]
     fn resume_shown(&self, seat: u32, fiber: &mut Fiber) -> CoroutineResult<(), ()> {
-        let shown = self.with_seat(seat, |it| it.shown).unwrap_or_default();
+        let shown = self.seats.with(seat, |it| it.shown).unwrap_or_default();
         let kept = shown.leave_for();
         let result = fiber.resume(());
         sanitizer::arrive(kept);
@@ -431,31 +295,13 @@ impl Local {
         sanitizer::arrive(kept);
     }
 
-    fn with_seat<T>(&self, seat: u32, look: impl FnOnce(&mut Seat) -> T) -> Option<T> {
-        self.seats.borrow_mut().get_mut(seat as usize).map(look)
-    }
-
-    /// Puts a fiber into the queue that is parked.
-    fn make_ready(&self, seat: u32) {
-        let was_parked = self.with_seat(seat, |it| {
-            let was_parked = it.state == State::Parked;
-            if was_parked {
-                it.state = State::Ready;
-            }
-            was_parked
-        });
-        if was_parked == Some(true) {
-            self.queue.borrow_mut().push_back(seat);
-        }
-    }
-
     /// Parks the current fiber, at most until `deadline` (0: no limit).
     #[inline(always)]
     fn park(&self, deadline: i64) {
         let seat = self.current.get();
         let mark = 0_u8;
         let near = (&raw const mark).addr().saturating_sub(BELOW);
-        let armed = self.with_seat(seat, |it| {
+        let armed = self.seats.with(seat, |it| {
             it.near = near;
             it.state = State::Parked;
             it.deadline = deadline;
@@ -466,7 +312,7 @@ impl Local {
             put.inspect(|()| it.timer = deadline)
         });
         if let Some(Err(_)) = armed {
-            self.make_ready(seat); // no memory for a timer: it comes back at once
+            self.seats.make_ready(seat); // no memory for a timer: it comes back at once
         }
         self.suspend();
     }
@@ -483,8 +329,7 @@ impl Local {
 
     fn yield_now(&self) {
         let seat = self.current.get();
-        self.with_seat(seat, |it| it.state = State::Ready);
-        self.queue.borrow_mut().push_back(seat);
+        self.seats.put_last(seat);
         self.suspend();
     }
 
@@ -515,7 +360,7 @@ impl Local {
             let Some((when, seat)) = self.timers.borrow_mut().due(now) else {
                 break;
             };
-            let again = self.with_seat(seat, |it| {
+            let again = self.seats.with(seat, |it| {
                 if it.timer != when {
                     return None; // another one is its entry
                 }
@@ -526,202 +371,19 @@ impl Local {
             match again.flatten() {
                 Some(deadline) if deadline > now => {
                     if self.timers.borrow_mut().put(deadline, seat).is_ok() {
-                        self.with_seat(seat, |it| it.timer = deadline);
+                        self.seats.with(seat, |it| it.timer = deadline);
                     } else {
-                        self.make_ready(seat);
+                        self.seats.make_ready(seat);
                     }
                 }
-                Some(_) => self.make_ready(seat),
+                Some(_) => self.seats.make_ready(seat),
                 None => {}
             }
         }
         // Deadlines that were moved forward leave entries behind.
-        let seats = self.seats.borrow();
         let mut timers = self.timers.borrow_mut();
-        if timers.len() > 64 + 2 * seats.len() {
-            timers.keep(|when, seat| seats.get(seat as usize).is_some_and(|it| it.timer == when));
-        }
-    }
-
-    /// Waits for a descriptor, a token, a wake-up or a deadline.
-    #[inline(always)]
-    fn wait(&self, watch: &Watch, poller: &mut Poller, waiter: &Waiter) -> Result<Outcome> {
-        if let Some(operation) = poller.operation {
-            if self.operate(watch, operation, waiter, &mut poller.answer) {
-                return Ok(Outcome::default());
-            }
-            // Not tried yet: what stands there has no edge any more.
-            return Ok(Outcome::ready(watch.events()));
-        }
-        self.wait_until_ready(watch, poller, waiter)
-    }
-
-    /// Has the ring carry out an operation, and parks the current fiber until
-    /// it has, or until it is woken. False: the ring did not take it.
-    #[inline(always)]
-    fn operate(
-        &self,
-        watch: &Watch,
-        operation: Operation,
-        waiter: &Waiter,
-        answer: &mut Option<c_int>,
-    ) -> bool {
-        let seat = self.current.get();
-        let mut until = watch.place.unwrap_or_default().until;
-        if watch.is_blind() || !self.listen(seat, watch) {
-            let then = time::now().saturating_add(SLICE);
-            until = if until == 0 { then } else { until.min(then) };
-        }
-        let flight = Flight {
-            local: self,
-            seat,
-            fd: watch.fd(),
-            operation,
-            until,
-        };
-        match handover::carry_out(&flight, || waiter.falls_asleep()) {
-            Carried::Refused => return false,
-            Carried::Not => {}
-            Carried::Out(said) => *answer = Some(said),
-        }
-        true
-    }
-
-    /// As `wait`, for whoever makes the call himself.
-    #[inline(always)]
-    fn wait_until_ready(
-        &self,
-        watch: &Watch,
-        poller: &mut Poller,
-        waiter: &Waiter,
-    ) -> Result<Outcome> {
-        let (fd, events) = (watch.fd(), watch.events());
-        let place = watch.place.unwrap_or_default();
-        let ready = Outcome::ready(events);
-        let seat = self.current.get();
-        let mut until = place.until;
-        let mut no_later = |ns: i64| {
-            let then = time::now().saturating_add(ns);
-            until = if until == 0 { then } else { until.min(then) };
-        };
-        let (mut rests, mut once) = (false, false);
-        if let (true, Some(generation)) = (fd >= 0, place.generation) {
-            if !poller.was_tried() && !poller.is_exact() && !place.drains {
-                return Ok(ready); // it costs less to try than to know
-            }
-            let watched = self.set.borrow_mut().watch(fd, generation + 1);
-            // What stands there already has no edge; but what has been looked
-            // at in vain (an entry in the error queue) may stand for ever.
-            let late = poller.is_late();
-            let looks = (poller.is_exact() && !poller.was_tried())
-                || (late && !poller.readiness_misleads());
-            rests = watched.is_err() || poller.is_in_vain(events) || (late && !looks);
-            let tried = poller.was_tried();
-            let edge = watched.is_ok() && self.take(fd, place.turn, events, tried);
-            if edge && !poller.is_exact() {
-                return Ok(ready);
-            }
-            if edge || looks {
-                let now = crate::poll::now(fd, events)?;
-                if now != 0 {
-                    return Ok(Outcome::ready(now));
-                }
-            }
-            self.set.borrow_mut().begin(fd, place.turn, seat);
-        } else if fd >= 0 {
-            match self.set.borrow_mut().watch_once(fd, events, seat) {
-                Ok(()) => once = true,
-                Err(error) if error.is(libc::EPERM) => return Ok(ready), // a file
-                Err(_) => rests = true,
-            }
-        }
-        if rests {
-            no_later(REST);
-        } else if watch.is_blind() || !self.listen(seat, watch) {
-            no_later(SLICE);
-        }
-        // As `Waiter::sleep`, without the way through the host back to here.
-        let sleeps = waiter.falls_asleep();
-        if sleeps {
-            self.park(until);
-        }
-        if fd < 0 {
-            return Ok(Outcome::default());
-        }
-        if place.generation.is_none() {
-            if once {
-                self.set.borrow_mut().forget(fd);
-            }
-            return crate::poll::now(fd, events).map(Outcome::ready);
-        }
-        self.set.borrow_mut().end(fd, place.turn);
-        if poller.is_exact() {
-            return crate::poll::now(fd, events).map(Outcome::ready);
-        }
-        let edge = self.take(fd, place.turn, events, false);
-        let rested = rests && sleeps && time::now() >= until;
-        Ok(if edge || rested {
-            ready
-        } else {
-            Outcome::default()
-        })
-    }
-
-    fn take(&self, fd: Fd, turn: usize, events: c_short, tried: bool) -> bool {
-        self.set.borrow_mut().take(fd, turn, events, tried)
-    }
-
-    /// Sees to it that the fiber hears of its tokens. False: for lack of memory
-    /// or of room it does not.
-    fn listen(&self, seat: u32, watch: &Watch) -> bool {
-        watch.tokens().all(|(event, serial)| {
-            let knows = self.with_seat(seat, |it| it.tokens.contains(&serial));
-            knows == Some(true) || self.add_listener(seat, event, serial).is_ok()
-        })
-    }
-
-    fn add_listener(&self, seat: u32, event: Fd, serial: u32) -> Result<()> {
-        let full = |_| Error::os(libc::ENOMEM, Sys::Malloc);
-        let mut all = self.tokens.borrow_mut();
-        let index = event as usize;
-        while all.len() <= index {
-            all.try_reserve(1).map_err(full)?;
-            all.push(Listeners::default());
-        }
-        let Some(these) = all.get_mut(index) else {
-            return Err(crate::error::PANIC);
-        };
-        if these.serial != serial {
-            self.set.borrow_mut().watch_token(event, serial)?;
-            these.serial = serial;
-            these.seats.clear();
-        }
-        if these.seats.len() == these.seats.capacity() {
-            // Fibers that have ended, or listen to others by now.
-            let seats = self.seats.borrow();
-            these.seats.retain(|seat| {
-                let its = seats.get(*seat as usize);
-                its.is_some_and(|it| it.tokens.contains(&serial))
-            });
-        }
-        these.seats.try_reserve(1).map_err(full)?;
-        these.seats.push(seat);
-        self.with_seat(seat, |it| {
-            it.tokens.rotate_right(1);
-            it.tokens[0] = serial;
-        });
-        Ok(())
-    }
-
-    fn tell_listeners(&self, event: Fd, serial: u32) {
-        let tokens = self.tokens.borrow();
-        let Some(these) = tokens.get(event as usize) else {
-            return;
-        };
-        if crate::poll::epoll::same_token(these.serial, serial) {
-            for seat in &these.seats {
-                self.make_ready(*seat);
-            }
+        if timers.len() > 64 + 2 * self.seats.len() {
+            timers.keep(|when, seat| self.seats.with(seat, |it| it.timer == when) == Some(true));
         }
     }
 
@@ -729,7 +391,7 @@ impl Local {
         self.post.collect(|mail| match mail {
             runtime::Mail::Wake(waiter) => {
                 if waiter.home.load(Ordering::Acquire) == self.number + 1 {
-                    self.make_ready(waiter.seat.load(Ordering::Relaxed));
+                    self.seats.make_ready(waiter.seat.load(Ordering::Relaxed));
                 } else {
                     runtime::mail(waiter); // another one's by now
                 }
@@ -744,7 +406,7 @@ impl Local {
 
     /// Gives a new fiber its seat, and puts it into the queue.
     pub fn bear(&'static self, birth: Birth) -> core::result::Result<(), Birth> {
-        let Some(seat) = self.free_seat() else {
+        let Some(seat) = self.seats.take_free() else {
             return Err(birth);
         };
         let Birth {
@@ -767,7 +429,7 @@ impl Local {
                 self.shown.set(self.shown.get().at(sanitizer::arrive(0)));
             }
             self.switch.set(switch);
-            self.with_seat(seat, |it| it.switch = switch);
+            self.seats.with(seat, |it| it.switch = switch);
             foreign::set_exceptions(NO_EXCEPTIONS);
             // SAFETY: whoever started the fiber promised that the function may
             // be called with this.
@@ -782,58 +444,19 @@ impl Local {
         if let Some(waiter) = park::find(waiter) {
             waiter.seat.store(seat, Ordering::Relaxed);
         }
-        self.with_seat(seat, |it| {
+        self.seats.with(seat, |it| {
             *it = Seat {
-                state: State::Ready,
                 fiber: Some(fiber),
-                switch: core::ptr::null(),
                 stack: Some(stack),
                 lowest: bottom,
                 shown,
                 caller: Caller { waiter, notes: 0 },
-                deadline: 0,
-                near: 0,
                 timer: it.timer,
-                tokens: [0; 3],
-                answer: None,
+                ..Seat::default()
             }
         });
-        self.queue.borrow_mut().push_back(seat);
+        self.seats.put_last(seat);
         Ok(())
-    }
-
-    /// A seat that is free, with room for its fiber in the queue. `None`: no
-    /// memory.
-    fn free_seat(&self) -> Option<u32> {
-        if let Some(seat) = self.free.borrow_mut().pop() {
-            return Some(seat);
-        }
-        let mut seats = self.seats.borrow_mut();
-        let seat = u32::try_from(seats.len()).ok()?;
-        seats.try_reserve(1).ok()?;
-        let all = seats.len() + 1;
-        let room = |len: usize| all.saturating_sub(len);
-        let (mut free, mut queue) = (self.free.borrow_mut(), self.queue.borrow_mut());
-        let more = room(free.len());
-        free.try_reserve(more).ok()?;
-        let more = room(queue.len());
-        queue.try_reserve(more).ok()?;
-        seats.push(Seat {
-            state: State::Free,
-            fiber: None,
-            switch: core::ptr::null(),
-            stack: None,
-            lowest: 0,
-            shown: sanitizer::Stack::default(),
-            caller: Caller::default(),
-            deadline: 0,
-            near: 0,
-            timer: 0,
-            tokens: [0; 3],
-            answer: None,
-        });
-        TABLE.show(self.number, &seats);
-        Some(seat)
     }
 }
 
