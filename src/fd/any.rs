@@ -2,7 +2,8 @@
 //! himself.
 
 use crate::error::Result;
-use crate::fd::desc::{Call, Limits};
+use crate::fd::desc::Call;
+use crate::fd::limits::Limits;
 use crate::poll::{Poller, SLICE};
 use crate::sys::event::Epoll;
 use libc::c_short;

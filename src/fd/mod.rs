@@ -6,6 +6,7 @@ mod bound;
 pub mod cancel;
 pub mod desc;
 pub mod helper;
+pub mod limits;
 pub mod look;
 pub mod mutex;
 pub mod pair;

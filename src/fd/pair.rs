@@ -12,7 +12,8 @@
 //! every now and then.
 
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
-use crate::fd::desc::{Beside, Call, Limits, Side, is_again};
+use crate::fd::desc::{Beside, Call, is_again};
+use crate::fd::limits::{Limits, Side};
 use crate::fd::table;
 use crate::fd::word::{State, Tag};
 use crate::park::Second;

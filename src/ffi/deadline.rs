@@ -1,7 +1,7 @@
 //! Time and deadlines.
 
 use super::boundary::boundary;
-use crate::fd::desc::Side;
+use crate::fd::limits::Side;
 use crate::net::deadline;
 use crate::park;
 use crate::sys::time;

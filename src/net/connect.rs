@@ -3,7 +3,8 @@
 use crate::addr;
 use crate::error::{CLOSED, Error, Result, Sys};
 use crate::fd::cancel::Held;
-use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Limits, Patience, Side};
 use crate::net::failure::{self, Place};
 use crate::poll::Poller;
 use crate::sync::Ordering;

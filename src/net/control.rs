@@ -3,7 +3,8 @@
 
 use crate::addr::{self, Network};
 use crate::error::{Error, Result};
-use crate::fd::desc::{Call, Limits};
+use crate::fd::desc::Call;
+use crate::fd::limits::Limits;
 use crate::fd::table::Entry;
 use crate::park;
 use crate::sync::Ordering;

@@ -2,7 +2,8 @@
 //! sendfile(2), or reading and writing, whichever fits.
 
 use crate::error::{BADF, Error, Result};
-use crate::fd::desc::{Call, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::Side;
 use crate::fd::pair::Source;
 use crate::net::failure::{Explain, Place, record};
 use crate::net::transfer::{Transfer, of_source};

@@ -3,7 +3,8 @@
 
 use crate::error::Result;
 use crate::fd::cancel::Cancel;
-use crate::fd::desc::{Call, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::Side;
 use crate::sync::Ordering;
 use crate::sys::{Fd, time};
 

@@ -2,7 +2,8 @@
 
 use crate::addr;
 use crate::error::{Error, Result, Sys};
-use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Limits, Patience, Side};
 use crate::fd::table;
 use crate::net::failure::{self, Explain, Place};
 use crate::net::stream::or_taken;

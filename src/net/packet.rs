@@ -2,7 +2,8 @@
 //! successful system call.
 
 use crate::error::{Error, Result, Sys};
-use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Limits, Patience, Side};
 use crate::net::failure::Explain;
 use crate::net::stream::{
     counted, end_of_stream, or_taken, ready_to_send, receive, remember, take_error,

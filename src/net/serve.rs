@@ -2,7 +2,8 @@
 
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
 use crate::fd::Tag;
-use crate::fd::desc::{Call, Limits, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Limits, Side};
 use crate::fd::look::wait_for;
 use crate::fd::table;
 use crate::fiber::{self, Handler};

@@ -3,7 +3,8 @@
 use crate::addr;
 use crate::error::{BADF, DEADLINE, INVAL, Result};
 use crate::fd::State;
-use crate::fd::desc::{Call, Limits, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Limits, Side};
 use crate::fd::table::{self, Kind};
 use crate::net::control;
 use crate::net::failure::{self, Explain, Place};

@@ -1,7 +1,8 @@
 //! Reads and writes: one successful read(2), and all of a write.
 
 use crate::error::{Error, Result, Sys};
-use crate::fd::desc::{Call, Limits, Patience, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Limits, Patience, Side};
 use crate::fd::table::Entry;
 use crate::fiber;
 use crate::net::failure::{Explain, Place, record};

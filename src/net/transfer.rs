@@ -7,7 +7,8 @@
 //! stream has a hole.
 
 use crate::error::{Error, Result, Sys};
-use crate::fd::desc::{Call, Patience, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::{Patience, Side};
 use crate::fd::pair::{Pair, Source, Stopped};
 use crate::fd::table::Entry;
 use crate::net::failure::{Place, record};

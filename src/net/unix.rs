@@ -1,7 +1,8 @@
 //! What only unix sockets do: pass descriptors, and tell who the peer is.
 
 use crate::error::{Error, INVAL, Result, Sys};
-use crate::fd::desc::{Call, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::Side;
 use crate::net::failure::Explain;
 use crate::net::stream::receive;
 use crate::net::{packet, socket as sockets};

@@ -1,7 +1,8 @@
 //! Bytes that the kernel moves by itself: splice(2), sendfile(2).
 
 use crate::error::{Error, Result, Sys};
-use crate::fd::desc::{Call, Side};
+use crate::fd::desc::Call;
+use crate::fd::limits::Side;
 use crate::net::pipes::{self, Pipe};
 use crate::net::stream::{counted, heard};
 use crate::net::transfer::{CHUNK, Form, Rest, Step, Transfer, at_most, of_read, of_write};
