@@ -4,7 +4,7 @@
 //! closes. It decides and wakes; it never waits itself (`desc.rs` does).
 
 use crate::error::Result;
-use crate::fd::queue::Queue;
+use crate::fd::queue::{Claimed, Queue};
 use crate::fd::word::{Attempt, Entered, Hold, Left, State, TURNS, Tag, Turn, Word};
 use crate::park::{self, Slot, Waiter};
 
@@ -160,11 +160,15 @@ impl FdMutex {
     }
 
     fn wake_all(&self, epoch: u32) {
-        // The word says already that it is over: nobody joins a queue now.
+        // The word says already that it is over, and that nobody queues: nobody
+        // joins a queue now.
+        let lists = self.queue.lock(epoch);
+        let claimed = TURNS.map(|turn| lists.take(turn));
+        drop(lists);
         for turn in TURNS {
             self.wake_slot(turn);
-            self.wake_queue(epoch, turn);
         }
+        claimed.into_iter().for_each(Claimed::wake);
     }
 
     fn wake_slot(&self, turn: Turn) {

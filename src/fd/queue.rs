@@ -156,7 +156,8 @@ impl Lists<'_> {
         let Some(ends) = self.ends(turn) else {
             return Claimed { next: 0 };
         };
-        let first = ends.first.swap(0, Ordering::Relaxed);
+        let first = ends.first.load(Ordering::Relaxed);
+        ends.first.store(0, Ordering::Relaxed);
         ends.last.store(0, Ordering::Relaxed);
         let mut id = first;
         while let Some(waiter) = park::find(id) {
