@@ -81,9 +81,9 @@ const TOP: &str = r"/*
  *
  * Blocking style. A call that cannot proceed parks its thread, or its fiber
  * where netfd_go() has started one; -EAGAIN and -EINTR do not come out of it
- * unless asked for. Each call may be made from any
- * thread at any time: reads of one stream take turns, writes take turns, and
- * netfd_destroy() and the deadlines work beside whoever is inside.
+ * unless asked for. Each call may be made from any thread at any time: reads
+ * of one stream take turns, writes take turns, and netfd_destroy() and the
+ * deadlines work beside whoever is inside.
  *
  * Time is nanoseconds of CLOCK_MONOTONIC, absolute; 0 is no deadline.
  *
