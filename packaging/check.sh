@@ -1,0 +1,104 @@
+#!/bin/sh
+# Installs into a folder of its own, and builds and runs consumers from there:
+# C from C99 to C23 and C++ from C++17 to C++23 by every compiler that is
+# there, by pkg-config, statically, and by CMake. `make check` calls it.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+at=$(mktemp -d)
+trap 'rm -rf "$at"' EXIT
+passed=0 failed=0
+
+# A claim, and the command that shows it.
+holds() {
+    claim=$1
+    shift
+    if "$@" >"$at/said" 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $claim"
+        sed 's/^/    /' "$at/said"
+    fi
+}
+
+prefix=/opt/netfd
+holds 'make install' make -s install DESTDIR="$at/root" PREFIX=$prefix
+lib=$at/root$prefix/lib
+export LD_LIBRARY_PATH="$lib" PKG_CONFIG_PATH="$lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$at/root"
+
+cat >"$at/consumer.c" <<'C'
+#include <netfd.h>
+#include <string.h>
+
+static void serve(void *arg) {
+    int fd = netfd_accept(*(int *)arg, NULL, NULL);
+    char byte;
+    if (fd >= 0 && netfd_read(fd, &byte, 1) == 1 && netfd_write(fd, &byte, 1) == 1) netfd_destroy(fd);
+}
+
+int main(void) {
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+    char text[64], byte = 'x';
+    int listener = netfd_listen("tcp", "127.0.0.1:0", NULL);
+    if (strcmp(netfd_version(), NETFD_VERSION) != 0 || listener < 0) return 1;
+    if (netfd_local_addr(listener, (struct sockaddr *)&at, &len) != 0) return 2;
+    if (netfd_addr_format((struct sockaddr *)&at, len, text, sizeof text) < 0) return 3;
+    if (netfd_go(serve, &listener) != 0) return 4;
+    int fd = netfd_dial("tcp", text, NULL);
+    if (fd < 0 || netfd_write(fd, &byte, 1) != 1 || netfd_read(fd, &byte, 1) != 1) return 5;
+    return netfd_destroy(fd) == 0 && netfd_destroy(listener) == 0 && byte == 'x' ? 0 : 6;
+}
+C
+
+warn='-Wall -Wextra -Wpedantic -Werror'
+for way in 'gcc c99' 'gcc c11' 'gcc c17' 'gcc c2x' 'clang c99' 'clang c11' 'clang c17' 'clang c2x' \
+    'g++ c++17' 'g++ c++20' 'g++ c++23' 'clang++ c++17' 'clang++ c++20' 'clang++ c++2b'; do
+    set -- $way
+    command -v "$1" >/dev/null || { echo "skipped: $1 is not there"; continue; }
+    case $1 in *++) language=c++ ;; *) language=c ;; esac
+    holds "$way: builds" sh -c "$1 -std=$2 -x $language $warn $at/consumer.c -o $at/consumer \$(pkg-config --cflags --libs netfd)"
+    holds "$way: runs" "$at/consumer"
+    rm -f "$at/consumer"
+done
+
+# Of the libraries that go with the archive only the C library's own stay shared.
+holds 'static: builds' sh -c "cc $warn $at/consumer.c -o $at/static \$(pkg-config --cflags netfd) \
+    $lib/libnetfd.a \$(pkg-config --static --libs-only-l netfd | sed 's/-lnetfd//')"
+holds 'static: runs without the shared library' env -u LD_LIBRARY_PATH "$at/static"
+
+if command -v cmake >/dev/null; then
+    mkdir "$at/cmake"
+    cat >"$at/cmake/CMakeLists.txt" <<'C'
+cmake_minimum_required(VERSION 3.13)
+project(consumer C)
+find_package(netfd 0.1 REQUIRED)
+add_executable(shared ../consumer.c)
+target_link_libraries(shared PRIVATE netfd::netfd)
+add_executable(static ../consumer.c)
+target_link_libraries(static PRIVATE netfd::netfd_static)
+C
+    holds 'cmake: configures' cmake -S "$at/cmake" -B "$at/cmake/build" -DCMAKE_PREFIX_PATH="$at/root$prefix"
+    holds 'cmake: builds' cmake --build "$at/cmake/build"
+    holds 'cmake: netfd::netfd runs' env -u LD_LIBRARY_PATH "$at/cmake/build/shared"
+    holds 'cmake: netfd::netfd_static runs' "$at/cmake/build/static"
+    echo 'find_package(netfd 0.2 REQUIRED)' >>"$at/cmake/CMakeLists.txt"
+    holds 'cmake: another minor version is refused' sh -c "! cmake -S $at/cmake -B $at/cmake/build"
+else
+    echo 'skipped: cmake is not there'
+fi
+
+objdump -T "$lib/libnetfd.so" >"$at/symbols"
+holds 'every exported symbol has the version NETFD_0' sh -c "grep ' netfd_' $at/symbols | grep -v NETFD_0 | (! grep .)"
+holds 'all of them are those of the header' sh -c "
+    sed -n 's/.*NETFD_0 *\(netfd_.*\)/\1/p' $at/symbols | sort >$at/exported
+    grep -o '\bnetfd_[a-z0-9_]*(' include/netfd.h | tr -d '(' | sort -u >$at/named
+    comm -23 $at/exported $at/named | (! grep .)"
+holds 'nothing else is exported' sh -c "
+    nm -D --defined-only $lib/libnetfd.so | grep -v ' netfd_\| A NETFD_0' | (! grep .)"
+holds 'the links lead to the library' test -f "$lib/libnetfd.so.0" -a -L "$lib/libnetfd.so"
+holds 'make uninstall' make -s uninstall DESTDIR="$at/root" PREFIX=$prefix
+holds 'and leaves no file' sh -c "find $at/root ! -type d | (! grep .)"
+
+echo "$passed passed, $failed failed"
+test "$failed" -eq 0 -a "$passed" -gt 0
