@@ -18,6 +18,7 @@ use common::fibers::*;
 use common::*;
 use libc::{c_int, c_void};
 use std::cell::Cell;
+use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -245,6 +246,28 @@ fn a_fiber_whose_calls_keep_succeeding_yields_after_64() {
             assert!(longest.max() <= Some(33), "{turns:?}");
         },
     );
+}
+
+#[test]
+fn one_call_that_goes_on_for_long_lets_others_run() {
+    on_one_worker("one_call_that_goes_on_for_long_lets_others_run", || {
+        // What nobody takes is dropped, so that no part of it has to wait.
+        let (_receiver, at) = udp();
+        let sender = udp().0;
+        assert_eq!(connect(sender, &at), 0, "{}", error_text());
+        let zeroes = std::fs::File::open("/dev/zero").expect("it is there");
+        let has_run = Arc::new(AtomicBool::new(false));
+        let ran_meanwhile = fiber(move || {
+            let flag = Arc::clone(&has_run);
+            go(move || flag.store(true, Ordering::Relaxed));
+            let len = 65 * (32 << 10); // a datagram each
+            // SAFETY: no pointers.
+            let copied = unsafe { netfd_copy(sender, zeroes.as_raw_fd(), len) };
+            assert_eq!(copied as i64, len, "{}", error_text());
+            has_run.load(Ordering::Relaxed)
+        });
+        assert!(ran_meanwhile.join());
+    });
 }
 
 #[test]

@@ -5,7 +5,6 @@
 use crate::error::{self, Error, FAULT, INVAL, Result};
 use crate::fiber;
 use crate::net::failure::{self, Place};
-use crate::park;
 use crate::sys::process::Uncancelable;
 use crate::sys::socket::{Bytes, Sockaddr};
 use core::ffi::{CStr, c_void};
@@ -55,7 +54,7 @@ pub fn parking<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N
     // Workers run without cancellation, and hardly any other thread does: so
     // this costs threads no look at what they are.
     if uncancelable.was_so() {
-        let_others_run();
+        without_a_park();
     }
     number
 }
@@ -70,10 +69,8 @@ fn caught<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
 }
 
 #[inline(never)]
-fn let_others_run() {
-    if park::is_spent() {
-        fiber::yield_now();
-    }
+fn without_a_park() {
+    fiber::let_others_run();
 }
 
 /// The code of a failure, which is on record from here on at the latest.

@@ -20,4 +20,4 @@ mod worker;
 pub use foreign::{Handler, call, handle};
 pub use runtime::{Counts, counts, go};
 pub use stack::MOST as STACK_MAX;
-pub use worker::{is_inside, rest, yield_now};
+pub use worker::{is_inside, let_others_run, rest, yield_now};

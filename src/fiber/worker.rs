@@ -74,6 +74,15 @@ pub fn yield_now() {
     }
 }
 
+/// Lets others run where the caller, a fiber, has gone on for long without a
+/// park. For each call that may park, and each round of a loop in it.
+#[inline]
+pub fn let_others_run() {
+    if park::is_spent() {
+        yield_now();
+    }
+}
+
 /// Lets others run for `ns` nanoseconds.
 pub fn rest(ns: i64) {
     let sleep = || match local() {

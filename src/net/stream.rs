@@ -319,6 +319,7 @@ fn send_all(
     loop {
         // Whoever has been evicted goes, though it could write on.
         let open = if done > 0 {
+            fiber::let_others_run();
             call.prepare(WRITE)
         } else {
             Ok(())

@@ -11,6 +11,7 @@ use crate::fd::desc::Call;
 use crate::fd::limits::{Patience, Side};
 use crate::fd::pair::{Pair, Source, Stopped};
 use crate::fd::table::Entry;
+use crate::fiber;
 use crate::net::failure::{Place, record};
 use crate::net::stream::{
     counted, end_of_stream, ends_connection, heard, ready_to_send, remember, take_error,
@@ -269,6 +270,7 @@ impl Transfer {
             } else {
                 self.pending -= n;
                 self.done += n as u64;
+                fiber::let_others_run();
             }
         }
         Ok(())
@@ -309,6 +311,7 @@ impl Transfer {
         if n == 0 {
             return Err(of_write(Error::os(libc::EIO, Sys::Write)));
         }
+        fiber::let_others_run();
         Ok(())
     }
 
