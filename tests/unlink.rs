@@ -369,7 +369,8 @@ fn who_connects_meanwhile_gets_through_or_finds_no_file() {
         let fd = listening("unix", &path);
         let client = {
             let path = path.clone();
-            spawn(move || {
+            // A thread: it blocks in connect(2) while the backlog is full.
+            spawn_thread(move || {
                 loop {
                     match UnixStream::connect(&path) {
                         Ok(_) => {}
