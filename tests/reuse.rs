@@ -31,6 +31,7 @@ fn crowded() -> (c_int, c_int, Vec<Task<ssize_t>>) {
         netfd_wait(fd, NETFD_READABLE, NETFD_NO_DEADLINE) as ssize_t
     }));
     await_parked(fd, 5);
+    await_handed_over();
     (fd, peer, callers)
 }
 
@@ -151,6 +152,7 @@ fn an_acceptor_of_a_listener_that_was_closed_is_evicted() {
                 .map(|_| spawn(move || accept(fd) as ssize_t))
                 .collect();
             await_parked(fd, 3);
+            await_handed_over();
             plain_close(fd);
             assert_eq!(socket(libc::AF_INET, libc::SOCK_STREAM), fd);
             all_were_evicted(acceptors);
@@ -247,8 +249,12 @@ fn a_reader_of_the_old_descriptor_takes_nothing_of_the_new_one() {
                 let (fd, peer) = unix_pair(libc::SOCK_STREAM);
                 let (new, far) = plain_pair(libc::SOCK_STREAM);
                 plain_send(far, b"secret");
-                let reader = spawn(move || read_some(fd));
+                let reader = spawn(move || {
+                    let mut byte = [0; 1];
+                    (read(fd, &mut byte), byte)
+                });
                 await_parked(fd, 1);
+                await_handed_over();
                 // The old socket lives on in a copy, and in the reader's poll.
                 // SAFETY: no pointers.
                 let copy = unsafe { libc::dup(fd) };
@@ -256,7 +262,10 @@ fn a_reader_of_the_old_descriptor_takes_nothing_of_the_new_one() {
                 assert_eq!(unsafe { libc::dup2(new, fd) }, fd);
                 assert_eq!(attach(fd), fd);
                 plain_send(peer, b"x");
-                assert_eq!(reader.join(), CLOSED, "round {round}");
+                let read = reader.join();
+                // What a ring has is the old one's, and so is its answer.
+                let of_old = may_be_fibers() && read == (1, *b"x");
+                assert!(of_old || read == (CLOSED, [0]), "round {round}: {read:?}");
                 assert_eq!(plain_recv(fd).as_deref(), Some(&b"secret"[..]));
                 assert_eq!(destroy(fd), 0);
                 assert_eq!(destroy(peer), 0);

@@ -16,9 +16,10 @@
 
 use super::*;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Declares the library's functions, as `direct` and as what has the twin of
 /// the calling thread make the call.
@@ -86,6 +87,11 @@ enum Way {
 thread_local! {
     static WAY: Cell<Way> = const { Cell::new(Way::Undecided) };
     static TWIN: RefCell<Option<Twin>> = const { RefCell::new(None) };
+}
+
+/// Whether what `spawn` starts may be a fiber.
+pub fn may_be_fibers() -> bool {
+    Callers::wanted() != Callers::Threads && WAY.get() != Way::ThreadsOnly
 }
 
 /// Has the calling thread make its calls itself from here on, and `spawn` start
@@ -259,18 +265,70 @@ pub fn spawn_fiber<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static)
     task
 }
 
-/// Where callers are fibers, sees to it that the workers are there: before
-/// descriptors are counted, or become few. Returns how many workers there are.
+/// Where callers are fibers, sees to it that the workers are there, each with
+/// all that it waits with: before descriptors are counted, or become few.
+/// Returns how many workers there are.
 pub fn start_workers() -> usize {
     static STARTED: OnceLock<usize> = OnceLock::new();
-    if Callers::wanted() == Callers::Threads || WAY.get() == Way::ThreadsOnly {
+    if !may_be_fibers() {
         return STARTED.get().copied().unwrap_or_default();
     }
     *STARTED.get_or_init(|| {
-        let before = all_threads();
-        fibers::fiber(|| ()).join();
-        all_threads() - before
+        let workers = workers_wanted();
+        on_each_worker(workers, || ());
+        workers
     })
+}
+
+/// How many workers a first fiber starts.
+fn workers_wanted() -> usize {
+    let named = std::env::var("NETFD_WORKERS");
+    if let Some(named) = named.ok().and_then(|named| named.parse().ok()) {
+        return named;
+    }
+    // SAFETY: an all-zero cpu_set_t is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: the set is there to be written, and as large as said.
+    let told = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
+    assert_eq!(told, 0);
+    // SAFETY: the set is there to be read.
+    unsafe { libc::CPU_COUNT(&set) as usize }
+}
+
+/// Runs `body` in a fiber of each worker, for a thread to wait for.
+fn on_each_worker(workers: usize, body: fn()) {
+    let there = Arc::new(Mutex::new(HashSet::new()));
+    let came = Arc::new(AtomicUsize::new(0));
+    let on_all =
+        move |there: &Mutex<HashSet<i32>>| there.lock().expect("no panic").len() == workers;
+    let mut all = Vec::new();
+    // A new one goes to a worker with few, and those that came before stay.
+    while !on_all(&there) {
+        let (there, came_too) = (Arc::clone(&there), Arc::clone(&came));
+        all.push(fibers::fiber(move || {
+            there.lock().expect("no panic").insert(fibers::thread_id());
+            came_too.fetch_add(1, Ordering::Release);
+            await_that("a fiber on each worker", || on_all(&there));
+            body();
+        }));
+        await_that("it begins", || came.load(Ordering::Acquire) == all.len());
+    }
+    all.into_iter().for_each(fibers::Fiber::join);
+}
+
+/// Waits until the kernel has what fibers handed to their rings: it gets that
+/// at the end of a worker's turn, when the fiber is called parked already.
+/// For a thread, before it closes what they are parked on behind their back.
+pub fn await_handed_over() {
+    let workers = start_workers();
+    on_each_worker(workers, || {
+        // In a ring this comes behind what is there before.
+        let (one, two) = unix_pair(libc::SOCK_STREAM);
+        assert_eq!(write(one, b"x"), 1);
+        assert_eq!(read(two, &mut [0; 1]), 1);
+        destroy(one);
+        destroy(two);
+    });
 }
 
 /// How many threads the process has, but for the workers.
