@@ -316,6 +316,9 @@ fn other_families_are_eopnotsupp() {
 
 #[test]
 fn bad_arguments_are_answered() {
+    if !by_itself("bad_arguments_are_answered") {
+        return; // or another test gets the number
+    }
     let (one, two) = unix_pair(libc::SOCK_STREAM);
     let (null, mut byte) = (std::ptr::null_mut::<libc::c_void>(), 0_u8);
     let buf: *mut libc::c_void = (&raw mut byte).cast();
@@ -415,6 +418,9 @@ fn peer_cred_of_a_socket_without_a_peer_is_enotconn_and_stores_nothing() {
 
 #[test]
 fn peer_cred_of_a_destroyed_socket_is_eclosed() {
+    if !by_itself("peer_cred_of_a_destroyed_socket_is_eclosed") {
+        return; // or another test gets the number
+    }
     let fd = socket(libc::AF_UNIX, libc::SOCK_STREAM);
     destroy(fd);
     assert_eq!(peer_cred(fd).0, NETFD_ECLOSED);
