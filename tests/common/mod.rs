@@ -568,8 +568,12 @@ pub fn read_exactly(fd: c_int, n: usize) -> Vec<u8> {
 /// Returns how many bytes went.
 pub fn fill(fd: c_int) -> usize {
     let block = [b'f'; 65536];
+    let begun = Instant::now();
     let mut sent = 0;
     loop {
+        // What is on its way to the peer makes room again once the peer has it,
+        // and a busy machine takes its time over that.
+        let is_still = !is_in_flight(fd);
         // SAFETY: the buffer is as long as said.
         let n = unsafe {
             netfd_sendto(
@@ -581,12 +585,30 @@ pub fn fill(fd: c_int) -> usize {
                 0,
             )
         };
-        if n == -(libc::EAGAIN as ssize_t) {
+        if n > 0 {
+            sent += n as usize;
+            continue;
+        }
+        assert_eq!(n, -(libc::EAGAIN as ssize_t));
+        // What the peer had no memory for is sent again, for ever.
+        if is_still || begun.elapsed() > Duration::from_secs(1) {
             return sent;
         }
-        assert!(n > 0, "{n}");
-        sent += n as usize;
+        fibers::yield_now();
     }
+}
+
+/// Whether a TCP connection has bytes that were sent and not acknowledged.
+fn is_in_flight(fd: c_int) -> bool {
+    const SIOCOUTQNSD: libc::c_ulong = 0x894b;
+    let asked = |what| {
+        let mut bytes: c_int = 0;
+        // SAFETY: the count is there to be written.
+        let code = unsafe { libc::ioctl(fd, what, &raw mut bytes) };
+        (code == 0).then_some(bytes)
+    };
+    // What was not sent first: it may be sent in between.
+    asked(SIOCOUTQNSD).is_some_and(|unsent| asked(libc::TIOCOUTQ).is_some_and(|all| all > unsent))
 }
 
 /// How many descriptors the process has open.
