@@ -96,8 +96,8 @@ fn state_of(fd: Fd) -> Option<(State, Tag)> {
     Some(entry.mutex.state(process::epoch()))
 }
 
-/// The thread's silence, from a call that could raise SIGPIPE to the next
-/// park.
+/// The thread's silence, from a call that could raise SIGPIPE to where others
+/// may run: a park, or between two calls.
 #[derive(Debug, Default)]
 pub struct Silence(Option<Quiet>);
 
@@ -157,8 +157,13 @@ impl Pair {
 
     /// Gives the turn to write back: all is written.
     pub fn unlock_dst(&mut self) {
-        self.silence = Silence::default();
+        self.end_silence();
         self.dst.unlock();
+    }
+
+    /// Swallows what was raised: others run next, on the same thread.
+    pub fn end_silence(&mut self) {
+        self.silence = Silence::default();
     }
 
     /// Whether it may go on, on both sides.
@@ -203,7 +208,7 @@ impl Pair {
 
     /// Parks until `side` is ready.
     fn wait(&mut self, side: Side, poller: &mut Poller) -> core::result::Result<(), Stopped> {
-        self.silence = Silence::default();
+        self.end_silence();
         match self.park(side, poller) {
             Ok(_) => Ok(()),
             Err(error) => Err(self.blame(side, error)),

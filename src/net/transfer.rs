@@ -16,6 +16,7 @@ use crate::net::failure::{Place, record};
 use crate::net::stream::{
     counted, end_of_stream, ends_connection, heard, ready_to_send, remember, take_error,
 };
+use crate::park;
 use crate::sync::Ordering;
 use crate::sys::socket::{self, Bytes};
 use crate::sys::{Fd, file};
@@ -270,7 +271,7 @@ impl Transfer {
             } else {
                 self.pending -= n;
                 self.done += n as u64;
-                fiber::let_others_run();
+                self.end_round();
             }
         }
         Ok(())
@@ -311,8 +312,16 @@ impl Transfer {
         if n == 0 {
             return Err(of_write(Error::os(libc::EIO, Sys::Write)));
         }
-        fiber::let_others_run();
+        self.end_round();
         Ok(())
+    }
+
+    /// Lets others run, where it has gone on for long without a park.
+    fn end_round(&mut self) {
+        if park::is_spent() {
+            self.pair.end_silence();
+            fiber::yield_now();
+        }
     }
 
     /// The failure is on record, what a later call must know is kept, and the
