@@ -54,7 +54,7 @@ pub fn parking<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N
     // Workers run without cancellation, and hardly any other thread does: so
     // this costs threads no look at what they are.
     if uncancelable.was_so() {
-        without_a_park();
+        fiber::let_others_run();
     }
     number
 }
@@ -66,11 +66,6 @@ fn caught<N: Code>(op: &'static str, body: impl FnOnce() -> Result<N>) -> N {
         Err(error) => N::from_code(failed(op, error)),
     }));
     number.unwrap_or_else(|_| N::from_code(failed(op, error::PANIC)))
-}
-
-#[inline(never)]
-fn without_a_park() {
-    fiber::let_others_run();
 }
 
 /// The code of a failure, which is on record from here on at the latest.

@@ -75,8 +75,9 @@ pub fn yield_now() {
 }
 
 /// Lets others run where the caller, a fiber, has gone on for long without a
-/// park. For each call that may park, and each round of a loop in it.
-#[inline]
+/// park. For each call that may park, and each round of a loop in it. Out of
+/// line: threads have no use for it.
+#[inline(never)]
 pub fn let_others_run() {
     if park::is_spent() {
         yield_now();
