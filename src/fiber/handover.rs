@@ -13,10 +13,10 @@
 //! second case it calls the operation off, and parks until the answer comes: the
 //! kernel gives one to each operation, one time. (It may not find one that is
 //! just on its way to a thread of the kernel's, and is asked again.) What the
-//! answer says counts, whoever was the first. Only then does the fiber leave, with its reference to the
-//! descriptor. (A waker that comes while it parks for the answer has claimed
-//! the waiter already, or finds it, and its wake-up is for nothing: the fiber
-//! looks for the answer, and parks again.)
+//! answer says counts, whoever was the first. Only then does the fiber leave,
+//! with its reference to the descriptor. (A waker that comes while it parks for
+//! the answer has claimed the waiter already, or finds it, and its wake-up is
+//! for nothing: the fiber looks for the answer, and parks again.)
 //!
 //! `tests/loom.rs` runs this in every order, with a kernel of its kind.
 
