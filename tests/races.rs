@@ -11,6 +11,7 @@
 
 mod common;
 
+use common::lines::copy;
 use common::*;
 use libc::{c_int, sa_family_t, sockaddr_un, socklen_t};
 use std::hint::spin_loop;
@@ -22,7 +23,8 @@ use std::time::{Duration, Instant};
 
 const CLOSED: i64 = NETFD_ECLOSED as i64;
 const BADF: i64 = -(libc::EBADF as i64);
-/// How many rounds the four great races have, and the smaller ones.
+/// How many rounds the great races have, and the smaller ones, each as many
+/// times as NETFD_TEST_ROUNDS says.
 const MANY: u32 = 20_000;
 const SOME: u32 = 5_000;
 /// What waits in every stranger's queue.
@@ -50,6 +52,9 @@ trait Race {
     fn stranger(&self) -> c_int;
     /// Asserts that nobody has touched the stranger.
     fn untouched(&self);
+    /// How many descriptors the library may keep for the next call: one by which
+    /// somebody polled.
+    const KEPT: usize = 1;
     /// Whether the taker attaches the number to the library.
     const ATTACHES: bool = false;
     /// Whether the call is to be parked before destroy begins.
@@ -269,18 +274,20 @@ impl Steer {
 /// to run side by side, and the numbers are to be the kernel's next.
 fn race<R: Race>(name: &str, rounds: u32, race: impl FnOnce() -> R) {
     static ONE: Mutex<()> = Mutex::new(());
+    let times = std::env::var("NETFD_TEST_ROUNDS").map_or(Ok(1), |times| times.parse::<u32>());
+    let rounds = rounds * times.expect("NETFD_TEST_ROUNDS is a number");
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let said = alone(name, || {
         no_twin(); // destroy is called beside the call
         let (fds, before) = (open_fds(), stats());
-        let (first, second) = run(race(), rounds);
+        let (first, second, untaken) = run(race(), rounds);
         println!("{name}: the call was first {first} times, destroy {second} times");
+        assert!(untaken <= rounds / 10, "{untaken} numbers were not taken");
         // Which side is first is chance; that each is, often, is not.
         assert!(first >= rounds / 10, "{first}");
         assert!(second >= rounds / 10, "{second}");
         let after = stats();
-        // One by which somebody polled may be kept for the next.
-        assert!(open_fds() <= fds + 1, "no descriptor leaked");
+        assert!(open_fds() <= fds + R::KEPT, "no descriptor leaked");
         assert_eq!((after.open_fds, after.parked), (before.open_fds, 0));
     });
     if let Some(said) = said {
@@ -288,14 +295,16 @@ fn race<R: Race>(name: &str, rounds: u32, race: impl FnOnce() -> R) {
     }
 }
 
-fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32) {
+/// How often the call was first, and destroy, and how often nobody took the
+/// number though it was free.
+fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32, u32) {
     let track = Arc::new(Track::default());
     let (caller, taker) = (track.clone(), track.clone());
     let caller = spawn(move || caller.call(R::CALL));
     let taker = spawn_thread(move || taker.take(R::ATTACHES));
     await_that("the caller runs", || track.runs.load(Ordering::Acquire));
     let mut steers = [Steer::new(), Steer::new()];
-    let mut sides = (0, 0);
+    let mut sides = (0, 0, 0);
     for k in 1..=rounds {
         let steer = steers.get_mut(R::way(k)).expect("one of two");
         let (mine, callers) = steer.waits();
@@ -323,9 +332,12 @@ fn run<R: Race>(mut race: R, rounds: u32) -> (u32, u32) {
             } else {
                 plain_close(fd); // it is still open: nobody closed it twice
             }
+        } else if code == i64::from(fd) {
+            plain_close(fd); // detached
         } else {
-            assert_eq!(code, i64::from(fd), "only detach leaves it open");
-            plain_close(fd);
+            // The kernel gave a number that the library had freed meanwhile.
+            assert!(!is_open(fd), "only detach leaves it open");
+            sides.2 += 1;
         }
         if !R::parks_first(k) {
             steer.learn(call_first);
@@ -607,6 +619,107 @@ fn destroy_against_write() {
         filled: 0,
         got: Vec::new(),
     });
+}
+
+/// Copies into the descriptor in every other pair of rounds, and out of it in
+/// those between. Every other copy waits for what it is to copy.
+struct Copies {
+    pair: Pair,
+    into: bool,
+    /// The other connection's two ends: one for the library, one to look at.
+    other: (c_int, c_int),
+}
+
+/// What a race copies to and from; -1: the descriptor.
+static ENDS: [AtomicI32; 2] = [const { AtomicI32::new(-1) }; 2];
+
+impl Copies {
+    fn new() -> Self {
+        Self {
+            pair: Pair::new(),
+            into: false,
+            other: (-1, -1),
+        }
+    }
+
+    fn feed(&self, k: u32) {
+        if self.into {
+            plain_send(self.other.1, &u64::from(k).to_be_bytes());
+        } else {
+            self.pair.send(k);
+        }
+    }
+}
+
+impl Race for Copies {
+    const KEPT: usize = 1 + 2; // a pipe
+    const CALL: fn(c_int) -> Told = |fd| {
+        let [to, from] = ENDS
+            .each_ref()
+            .map(|end| match end.load(Ordering::Relaxed) {
+                -1 => fd,
+                other => other,
+            });
+        (copy(to, from, 8), 0)
+    };
+
+    fn open(&mut self, k: u32) -> c_int {
+        self.into = k & 2 != 0;
+        self.other = plain_pair(libc::SOCK_STREAM);
+        assert_eq!(attach(self.other.0), self.other.0);
+        let ends = if self.into {
+            [-1, self.other.0]
+        } else {
+            [self.other.0, -1]
+        };
+        for (end, fd) in ENDS.iter().zip(ends) {
+            end.store(fd, Ordering::Relaxed);
+        }
+        let fd = self.pair.open();
+        if k.is_multiple_of(2) {
+            self.feed(k);
+        }
+        fd
+    }
+
+    fn poke(&mut self, k: u32) {
+        if !k.is_multiple_of(2) {
+            self.feed(k);
+        }
+    }
+
+    fn judge(&mut self, k: u32, _: c_int, told: Told, destroyed: c_int) -> bool {
+        assert_eq!(destroyed, 0);
+        let call_first = told.0 == 8;
+        assert!(call_first || told.0 == CLOSED, "round {k}: {}", told.0);
+        let copied = if call_first {
+            u64::from(k).to_be_bytes().to_vec()
+        } else {
+            Vec::new()
+        };
+        if self.into {
+            self.pair.close(&[], &copied);
+        } else {
+            assert_eq!(plain_recv(self.other.1).unwrap_or_default(), copied);
+            plain_close(self.pair.peer);
+        }
+        assert_eq!(destroy(self.other.0), 0);
+        plain_close(self.other.1);
+        call_first
+    }
+
+    fn stranger(&self) -> c_int {
+        self.pair.stranger
+    }
+
+    fn untouched(&self) {
+        self.pair.untouched();
+    }
+}
+
+#[test]
+fn destroy_against_copy() {
+    race("destroy_against_copy", MANY, Copies::new);
 }
 
 /// A unix listener with an address of the kernel's choice, past the library.
