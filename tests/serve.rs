@@ -38,10 +38,13 @@ fn serve(
     handler: impl Fn(c_int) + Send + Sync + 'static,
 ) -> c_int {
     let handler: Handler = Box::new(handler);
-    let arg: &mut Handler = Box::leak(Box::new(handler));
+    let arg = Box::into_raw(Box::new(handler));
     let cfg = config.as_ref().map_or(null(), std::ptr::from_ref);
     // SAFETY: `handle` takes such a box; the config is NULL or one.
-    unsafe { netfd_serve(listener, Some(handle), std::ptr::from_mut(arg).cast(), cfg) }
+    let code = unsafe { netfd_serve(listener, Some(handle), arg.cast(), cfg) };
+    // SAFETY: no handler runs any more.
+    drop(unsafe { Box::from_raw(arg) });
+    code
 }
 
 /// A config of which only the size is set.

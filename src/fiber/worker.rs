@@ -287,12 +287,12 @@ impl Local {
     /// As `Coroutine::resume`, before the eyes of a sanitizer.
     #[cold]
     fn resume_shown(&self, seat: u32, fiber: &mut Fiber) -> CoroutineResult<(), ()> {
-        let shown = self.seats.with(seat, |it| it.shown).unwrap_or_default();
-        let kept = shown.leave_for();
+        let shown = || self.seats.with(seat, |it| it.shown).unwrap_or_default();
+        let kept = shown().leave_for();
         let result = fiber.resume(());
         sanitizer::arrive(kept);
         if let CoroutineResult::Return(()) = result {
-            shown.end();
+            shown().end();
         }
         result
     }
@@ -448,7 +448,8 @@ impl Local {
                 process::exit_now(); // the child of a fork(2), which has no worker
             }
             if sanitizer::is_on() {
-                self.shown.get().leave_for_good_for();
+                let kept = self.shown.get().leave_for();
+                self.seats.with(seat, |it| it.shown = it.shown.kept(kept));
             }
         });
         if let Some(waiter) = park::find(waiter) {

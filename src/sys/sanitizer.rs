@@ -1,5 +1,5 @@
-//! AddressSanitizer and ThreadSanitizer, where the program runs under one: what
-//! they are told of stacks that take turns on a thread, and of what one thread
+//! AddressSanitizer, LeakSanitizer and ThreadSanitizer, where the program runs
+//! under one: what they are told of stacks that take turns on a thread, and of what one thread
 //! leaves for another through this library, whose atomics they do not see.
 //!
 //! Their functions are those of sanitizer/common_interface_defs.h and
@@ -19,6 +19,7 @@ type CurrentFiber = unsafe extern "C" fn() -> *mut c_void;
 type CreateFiber = unsafe extern "C" fn(c_uint) -> *mut c_void;
 type SwitchToFiber = unsafe extern "C" fn(*mut c_void, c_uint);
 type OfAddress = unsafe extern "C" fn(*mut c_void);
+type OfRegion = unsafe extern "C" fn(*const c_void, usize);
 
 /// Whether there is one. Set before there is a fiber, and not taken back.
 static ON: AtomicBool = AtomicBool::new(false);
@@ -32,6 +33,8 @@ static SWITCH_TO_FIBER: AtomicUsize = AtomicUsize::new(0);
 static DESTROY_FIBER: AtomicUsize = AtomicUsize::new(0);
 static ACQUIRE: AtomicUsize = AtomicUsize::new(0);
 static RELEASE: AtomicUsize = AtomicUsize::new(0);
+static ADD_ROOTS: AtomicUsize = AtomicUsize::new(0);
+static REMOVE_ROOTS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether switches are to be told.
 #[inline(always)]
@@ -53,7 +56,12 @@ pub fn find() {
         (&ACQUIRE, c"__tsan_acquire"),
         (&RELEASE, c"__tsan_release"),
     ];
-    for all in [&address[..], &thread[..]] {
+    // Threads' stacks are searched for what is not leaked, and fibers' are not.
+    let leaks = [
+        (&ADD_ROOTS, c"__lsan_register_root_region"),
+        (&REMOVE_ROOTS, c"__lsan_unregister_root_region"),
+    ];
+    for all in [&address[..], &thread[..], &leaks[..]] {
         let found = all.iter().map(|(_, name)| symbol(name));
         if found.clone().any(|function| function == 0) {
             continue; // a part of them is of no use
@@ -72,6 +80,8 @@ pub struct Stack {
     size: usize,
     /// ThreadSanitizer's.
     fiber: usize,
+    /// What `leave_for` returned to a fiber that has ended.
+    kept: usize,
 }
 
 impl Stack {
@@ -97,10 +107,23 @@ impl Stack {
         };
         // SAFETY: there are no flags.
         let fiber = create.map_or(0, |create| unsafe { create(0) }.addr());
-        Self {
+        let stack = Self {
             bottom,
             size,
             fiber,
+            kept: 0,
+        };
+        stack.tell(&ADD_ROOTS);
+        stack
+    }
+
+    fn tell(self, function: &AtomicUsize) {
+        // SAFETY: the address of that function, or 0, which is `None`.
+        let function =
+            unsafe { transmute::<usize, Option<OfRegion>>(function.load(Ordering::Relaxed)) };
+        if let Some(function) = function {
+            // SAFETY: the whole of a stack, which can be read.
+            unsafe { function(ptr::without_provenance(self.bottom), self.size) };
         }
     }
 
@@ -114,8 +137,42 @@ impl Stack {
         }
     }
 
+    /// The same stack, whose fiber has left it for good, and was told this.
+    #[must_use]
+    pub fn kept(self, kept: usize) -> Self {
+        Self { kept, ..self }
+    }
+
     /// Its fiber has ended, and the caller is on another one.
+    ///
+    /// What AddressSanitizer keeps for a fiber's frames goes when the fiber
+    /// leaves for good. But the frames by which it leaves are among them, where
+    /// this library itself is instrumented: so it is the caller who goes there
+    /// once more, in name, and leaves for good.
     pub fn end(self) {
+        self.tell(&REMOVE_ROOTS);
+        // SAFETY: the address of that function, or 0, which is `None`.
+        let start = unsafe {
+            transmute::<usize, Option<StartSwitch>>(START_SWITCH.load(Ordering::Relaxed))
+        };
+        // SAFETY: likewise.
+        let finish = unsafe {
+            transmute::<usize, Option<FinishSwitch>>(FINISH_SWITCH.load(Ordering::Relaxed))
+        };
+        if let (Some(start), Some(finish)) = (start, finish) {
+            let (there, kept) = (ptr::without_provenance(self.bottom), self.kept);
+            let kept = ptr::without_provenance_mut(kept);
+            let (mut own, mut bottom, mut size) = (ptr::null_mut(), ptr::null(), 0);
+            // SAFETY: the pointers are there to be written, `kept` is what
+            // belongs to that stack, and nothing but these four runs meanwhile.
+            unsafe { start(&mut own, there, self.size) };
+            // SAFETY: likewise.
+            unsafe { finish(kept, &mut bottom, &mut size) };
+            // SAFETY: likewise.
+            unsafe { start(ptr::null_mut(), bottom, size) };
+            // SAFETY: likewise.
+            unsafe { finish(own, ptr::null_mut(), ptr::null_mut()) };
+        }
         // SAFETY: the address of that function, or 0, which is `None`.
         let destroy =
             unsafe { transmute::<usize, Option<OfAddress>>(DESTROY_FIBER.load(Ordering::Relaxed)) };
@@ -129,24 +186,14 @@ impl Stack {
     /// what `arrive` wants to be given when the caller is back.
     pub fn leave_for(self) -> usize {
         let mut kept = ptr::null_mut();
-        self.leave(&mut kept);
-        kept.addr()
-    }
-
-    /// As `leave_for`, and the caller never comes back.
-    pub fn leave_for_good_for(self) {
-        self.leave(ptr::null_mut());
-    }
-
-    fn leave(self, kept: *mut *mut c_void) {
         // SAFETY: the address of that function, or 0, which is `None`.
         let start = unsafe {
             transmute::<usize, Option<StartSwitch>>(START_SWITCH.load(Ordering::Relaxed))
         };
         if let Some(start) = start {
             let bottom = ptr::without_provenance(self.bottom);
-            // SAFETY: `kept` is NULL or there to be written.
-            unsafe { start(kept, bottom, self.size) };
+            // SAFETY: `kept` is there to be written.
+            unsafe { start(&mut kept, bottom, self.size) };
         }
         // SAFETY: the address of that function, or 0, which is `None`.
         let switch = unsafe {
@@ -156,6 +203,7 @@ impl Stack {
             // SAFETY: it is of a thread or a fiber that has not ended.
             unsafe { switch(ptr::without_provenance_mut(self.fiber), 0) };
         }
+        kept.addr()
     }
 }
 

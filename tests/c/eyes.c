@@ -125,6 +125,29 @@ static void is_told_of_an_overflow(void) {
     netfd_group_wait(group, NETFD_NO_DEADLINE, NULL);
 }
 
+static __attribute__((noinline)) void *forget(void *memory) {
+    return (void *)((uintptr_t)memory & 0);
+}
+
+/* Sleeps with memory that nothing but its own frame knows, or nothing. */
+static void owns(void *arg) {
+    void *volatile own[1] = {malloc(1000)};
+    if (!*(int *)arg)
+        own[0] = forget(own[0]);
+    netfd_sleep(INT64_MAX);
+    free(own[0]);
+}
+
+static void ends_under_an_owner(int knows) {
+    static int arg;
+    arg = knows;
+    CHECK(netfd_go(owns, &arg) == 0);
+    await_parked(1);
+}
+
+static void is_told_of_a_leak(void) { ends_under_an_owner(0); }
+static void leaks_nothing(void) { ends_under_an_owner(1); }
+
 static volatile int shared;
 
 static __attribute__((noinline)) void writes_without_order(void) { shared++; }
@@ -146,6 +169,8 @@ static const struct scenario all[] = {
     {"is_clean", is_clean},
     {"is_told_of_an_overflow", is_told_of_an_overflow},
     {"is_told_of_a_race", is_told_of_a_race},
+    {"is_told_of_a_leak", is_told_of_a_leak},
+    {"leaks_nothing", leaks_nothing},
 };
 
 int main(int argc, char **argv) {
