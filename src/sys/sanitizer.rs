@@ -1,6 +1,7 @@
 //! AddressSanitizer, LeakSanitizer and ThreadSanitizer, where the program runs
-//! under one: what they are told of stacks that take turns on a thread, and of what one thread
-//! leaves for another through this library, whose atomics they do not see.
+//! under one: what they are told of stacks that take turns on a thread, and of
+//! what one thread leaves for another through this library, whose atomics they
+//! do not see.
 //!
 //! Their functions are those of sanitizer/common_interface_defs.h and
 //! sanitizer/tsan_interface.h. They are looked for at run time, so that one

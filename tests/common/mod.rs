@@ -784,7 +784,8 @@ pub fn alone_under_strace(test: &str, options: &[&str], body: impl FnOnce()) -> 
     let trace = format!("{}/strace-{test}", env!("CARGO_TARGET_TMPDIR"));
     let mut words = vec!["strace", "-f", "-qq", "-o", &trace];
     words.extend(options);
-    alone_under(test, &words, &[], || ())?;
+    // LeakSanitizer cannot trace what is traced.
+    alone_under(test, &words, &[("LSAN_OPTIONS", "detect_leaks=0")], || ())?;
     let traced = std::fs::read_to_string(&trace).expect("strace wrote it");
     let _ = std::fs::remove_file(&trace);
     Some(traced)
@@ -923,7 +924,8 @@ pub fn c_program(name: &str, shared: bool) -> std::path::PathBuf {
         .arg(concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include"))
         .arg(format!("{sources}/{name}.c"))
         .arg("-o")
-        .arg(&program);
+        .arg(&program)
+        .args(instrumentation());
     if shared {
         let library = folder.join(env!("NETFD_SONAME"));
         std::fs::copy(shared_library(), &library).expect("the target folder is writable");
@@ -936,6 +938,13 @@ pub fn c_program(name: &str, shared: bool) -> std::path::PathBuf {
     let told = String::from_utf8_lossy(&result.stderr);
     assert!(result.status.success(), "{name}.c: {told}");
     program
+}
+
+/// What C programs need to be compiled with where the library is instrumented
+/// (tests/sanitize), and has to find the sanitizer in them.
+pub fn instrumentation() -> Vec<String> {
+    let options = std::env::var("NETFD_TEST_CFLAGS").unwrap_or_default();
+    options.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Runs a program that is expected to end in time with 0. Returns what it
