@@ -4,6 +4,11 @@
  * Made from src/ffi by cbindgen; change it there.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
+ * netfd blocks on a socket with a deadline, ends the call from another thread,
+ * and closes the socket while others are inside, without ever touching a
+ * stranger through a number that was used again. In a thread, or in a fiber, of
+ * which a process has as many as connections.
+ *
  * The handle is a raw fd, and every tool that takes one keeps working: poll(2),
  * setsockopt(2), SSL_set_fd(). netfd keeps its own state for each in a table.
  *
@@ -18,14 +23,80 @@
  * of one stream take turns, writes take turns, and netfd_destroy() and the
  * deadlines work beside whoever is inside.
  *
- * Time is nanoseconds of CLOCK_MONOTONIC, absolute; 0 is no deadline.
+ * Lifetime. What netfd_sys_socket(), netfd_accept(), netfd_listen(),
+ * netfd_dial() and their like return is attached, and the caller's until
+ * netfd_destroy(), which wakes everybody who is parked on it and calls close(2)
+ * once, after the last of them has left. So nobody who was inside meets the
+ * next socket of that number; a call that begins later gets NETFD_ECLOSED,
+ * until netfd attaches the number again. A socket from elsewhere comes in by
+ * netfd_attach(), and leaves open by netfd_detach(), which goes before any
+ * close(2) or dup2(2) on an attached number. No buffer is touched after the
+ * call that it was given to.
  *
- * Bad arguments are answered, never crashed on: NULL where a pointer is needed
- * is -EFAULT, a number that is not attached -EBADF, a length or a choice out of
- * range -EINVAL.
+ * Deadlines. Time is nanoseconds of CLOCK_MONOTONIC, absolute; 0 is no
+ * deadline, and netfd_after() makes one. A descriptor has one for reading and
+ * one for writing. Once it has passed, calls in that direction fail with
+ * NETFD_EDEADLINE, those that are parked already too, until another is set:
+ * it ends calls, not the connection.
  *
- * In a signal handler: netfd_cancel_fire(), netfd_cancel_fired() and
- * netfd_now(), nothing else.
+ * Tokens. A cancel token ends calls on any number of descriptors in any number
+ * of threads, once and for good: netfd_cancel_new(), netfd_set_cancel(), and
+ * netfd_cancel_fire() from wherever it is known that all is over.
+ *
+ * Fibers. netfd_go() runs a function with a stack of its own and no thread:
+ * what parks it leaves its worker, a thread for each processor, to others.
+ * netfd_serve() is an accept loop with a fiber for each connection. A fiber
+ * that computes, or blocks outside netfd, holds its worker up; netfd_block()
+ * is for that.
+ *
+ * Bad arguments. They are answered, never crashed on. A code that a list of
+ * failures has without a word beside it means:
+ *   -EFAULT  a pointer that is needed is NULL
+ *   -EBADF   the number is not attached: never, or not any more
+ *   -EINVAL  a length or a choice is out of range
+ *   -EUSERS  2^20 - 1 callers are on the descriptor already
+ *   -ENOMEM  there is no memory for it
+ *   -EINTR   a signal handler has run, and netfd_set_interruptible() has asked
+ *            to be told of that
+ *
+ * Signals. No handler is installed, and no mask changed; workers handle none.
+ * SIGPIPE is never raised. In a signal handler: netfd_cancel_fire(),
+ * netfd_cancel_fired() and netfd_now(), nothing else.
+ *
+ * Processes. After fork(2) the child may use the descriptors that it inherits,
+ * and the parent's parked calls notice nothing. The parent's fibers are not in
+ * the child, whose first one starts workers anew. A unix socket's file is
+ * removed by none but the process that made it.
+ *
+ * Environment. The first fiber looks at it, but not in a program that runs
+ * with more rights than its user has:
+ *   NETFD_WORKERS  how many workers there are, at most 64, in the place of one
+ *                  for each processor
+ *   NETFD_POLL     epoll: fibers wait by epoll(7), not by io_uring(7), which
+ *                  strace(1) does not see into. uring: by io_uring(7) under a
+ *                  sanitizer or valgrind(1), too
+ *
+ * Example. An echo server, which ends a connection that is silent for 30 s:
+ *   #include <netfd.h>
+ *
+ *   static void serve(int conn, void *arg)
+ *   {
+ *       char buf[4096];
+ *       ssize_t n;
+ *
+ *       (void)arg;
+ *       do {
+ *           netfd_set_deadline(conn, netfd_after(30000000000));
+ *           n = netfd_read(conn, buf, sizeof buf);
+ *       } while (n > 0 && netfd_write(conn, buf, (size_t)n) == n);
+ *   }
+ *
+ *   int main(void)
+ *   {
+ *       int fd = netfd_listen("tcp", "localhost:7777", NULL);
+ *
+ *       return fd < 0 || netfd_serve(fd, serve, NULL, NULL) < 0;
+ *   }
  */
 
 #ifndef NETFD_H
@@ -390,7 +461,7 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The version of the library that runs, "0.1.0".
+ * Tells the version of the library that runs, as in "0.1.0".
  *
  * The header that a program was compiled with says NETFD_VERSION.
  *
@@ -418,7 +489,7 @@ const char *netfd_strerror(int code);
  * a part only stores here what stopped it.
  *
  * @param out  where to store it in full, `size` set; or NULL
- * @return its code, 0 where nothing has failed yet, or
+ * @return the failure's code, 0 where nothing has failed yet, or
  *   -EINVAL `size` is 0
  *
  * Each thread has its own. Follows Go `net.OpError`.
@@ -460,7 +531,7 @@ int netfd_error_text(char *buf, size_t cap);
  *                be there and change nothing
  * @param proto   0, or a protocol of the family
  * @return the descriptor, the caller's until netfd_destroy(), or
- *   what socket(2) said, negated (-EMFILE, -EAFNOSUPPORT, ...), or -ENOMEM
+ *   -ENOMEM, or what socket(2) said, negated (-EMFILE, -EAFNOSUPPORT, ...)
  *
  * Any thread; never parks. Follows Go `sysSocket` and socket(2).
  */
@@ -573,8 +644,8 @@ int netfd_listen_stream(int fd,
 /**
  * Accepts the next connection on a listener.
  *
- * Parks the calling thread until a connection is ready. The new descriptor
- * is non-blocking, close-on-exec and attached, has no deadlines and no token,
+ * It parks its caller until a connection is ready. The new descriptor is
+ * non-blocking, close-on-exec and attached, has no deadlines and no token,
  * and remembers its peer's address. A connection that was gone before it
  * could be accepted is passed over.
  *
@@ -626,8 +697,8 @@ int netfd_accept(int fd,
  *   NETFD_ENETWORK unknown network, or one of packets, NETFD_EADDRESS bad
  *   address or unknown service, NETFD_ENOHOST no such host, NETFD_EDNS no
  *   lookup, -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no
- *   thread to look up with, -ENOMEM, what `control` returned, NETFD_ECLOSED
- *   or NETFD_ECANCELED what it brought about,
+ *   thread to look up with, -ENOMEM, NETFD_ECLOSED or NETFD_ECANCELED
+ *   what `control` brought about, what `control` returned,
  *   or what socket(2), setsockopt(2), bind(2) or listen(2) said, negated
  *
  * Any thread; parks only to look up a name, for as long as the name service
@@ -647,8 +718,8 @@ int netfd_listen(const char *network,
 /**
  * Binds a datagram socket to an address by name.
  *
- * As netfd_listen(), for sockets that receive and send by themselves. They may
- * send to broadcast addresses. A multicast group's address stands for its
+ * It is netfd_listen() for sockets that receive and send by themselves. They
+ * may send to broadcast addresses. A multicast group's address stands for its
  * port: the socket is bound to the wildcard, with SO_REUSEADDR.
  *
  * @param network  "udp", "udp4", "udp6" or "unixgram"
@@ -819,8 +890,8 @@ int netfd_resolve(const char *network,
 /**
  * Reads what is there, parking until something is.
  *
- * One successful system call: a short count is normal. With SO_RCVLOWAT set
- * it may wait for that much, even where `len` is less. A connection that
+ * It is one successful system call: a short count is normal. With SO_RCVLOWAT
+ * set it may wait for that much, even where `len` is less. A connection that
  * broke is told to every read from then on, once the bytes that had come
  * before are read; it is never taken for the end of the stream.
  *
@@ -870,7 +941,7 @@ NETFD_MUST_USE ssize_t netfd_read(int fd, void *buf, size_t len);
 NETFD_MUST_USE ssize_t netfd_write(int fd, const void *buf, size_t len);
 
 /**
- * As netfd_read(), into several buffers.
+ * Reads into several buffers, as netfd_read() does into one.
  *
  * @param iov     the buffers; more than IOV_MAX are used as far as IOV_MAX
  *                on a stream
@@ -892,7 +963,8 @@ ssize_t netfd_readv(int fd,
                     int iovcnt);
 
 /**
- * As netfd_write(), from several buffers: all of them, any number of them.
+ * Writes from several buffers, as netfd_write() does from one: all of them,
+ * any number of them.
  *
  * @param iov     the buffers; a message takes at most IOV_MAX
  * @param iovcnt  how many
@@ -934,7 +1006,7 @@ int netfd_wait(int fd, int events, int64_t deadline);
 /**
  * Receives one message, or what a stream has.
  *
- * One successful system call. A datagram longer than `len` is cut;
+ * It is one successful system call. A datagram longer than `len` is cut;
  * netfd_recvmsg() shows it, or MSG_TRUNC in `flags` returns its whole length.
  *
  * @param buf      where to store it
@@ -969,8 +1041,8 @@ ssize_t netfd_recvfrom(int fd,
 /**
  * Sends one message, or some bytes of a stream.
  *
- * One successful system call: on a stream it may send less, on others it is
- * the whole message or an error. SIGPIPE is never raised.
+ * It is one successful system call: on a stream it may send less, on others
+ * it is the whole message or an error. SIGPIPE is never raised.
  *
  * @param buf    what to send
  * @param len    bytes at `buf`
@@ -983,9 +1055,10 @@ ssize_t netfd_recvfrom(int fd,
  *   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
  *   -EISCONN a `to` on a datagram socket that netfd_connect() or netfd_dial()
  *   has connected (one that was attached so has the kernel's rules),
- *   or what sendto(2) said, negated: -EDESTADDRREQ or, on unix sockets,
- *   -ENOTCONN no `to` on an unconnected one, -EMSGSIZE, -ECONNREFUSED an
- *   earlier message was refused, which is told once, ...
+ *   -EDESTADDRREQ no `to` on an unconnected socket, -ENOTCONN no `to` on an
+ *   unconnected unix socket, -EMSGSIZE too long for one message,
+ *   -ECONNREFUSED an earlier message was refused, which is told once,
+ *   or what else sendto(2) said, negated
  *
  * Any thread; on streams it takes turns with netfd_write(). Obeys the write
  * deadline and the token. Follows Go `FD.WriteTo`, whose UDPConn has the rule
@@ -1044,7 +1117,7 @@ ssize_t netfd_sendmsg(int fd,
 /**
  * Receives a batch of messages: at least one, then what is there.
  *
- * One successful system call, whatever the number: it parks for the first
+ * It is one successful system call, whatever the number: it parks for the first
  * message, and waits for no other. Each of the first messages that came has
  * its length in `msg_len`, and its header as netfd_recvmsg() fills it in.
  * Nothing is allocated.
@@ -1079,7 +1152,7 @@ int netfd_recvmmsg(int fd,
 /**
  * Sends a batch of messages: as many as there is room for, at least one.
  *
- * One successful system call, which may send fewer than `n`, and at most
+ * It is one successful system call, which may send fewer than `n`, and at most
  * IOV_MAX (1,024) of them: the caller goes on behind those that went. Each of
  * these has its length in `msg_len`, which for the last one on a stream may
  * be less than all of it. SIGPIPE is never raised, and nothing is allocated.
@@ -1110,8 +1183,8 @@ int netfd_sendmmsg(int fd,
                    int flags);
 
 /**
- * Sends bytes over a unix socket, with descriptors that the receiver gets
- * copies of.
+ * Sends bytes with descriptors over a unix socket; the receiver gets copies
+ * of these.
  *
  * On a stream the descriptors come with the first of the bytes; with `len` 0
  * one byte is sent for them to travel with, which netfd_recv_fds() with `len`
@@ -1140,7 +1213,7 @@ ssize_t netfd_send_fds(int fd,
                        size_t len);
 
 /**
- * Receives bytes over a unix socket, with the descriptors that come along.
+ * Receives bytes with descriptors over a unix socket.
  *
  * They are close-on-exec. Sockets among them are non-blocking and attached.
  * Those that exceed `cap` are closed, so that none leaks.
@@ -1188,7 +1261,7 @@ ssize_t netfd_recv_fds(int fd,
 int netfd_peer_cred(int fd, pid_t *pid, uid_t *uid, gid_t *gid);
 
 /**
- * Sends a file, or a part of it, to a stream, parking while there is no room.
+ * Sends a file to a stream, or a part of it, parking while there is no room.
  *
  * The kernel moves the bytes (sendfile(2)) where it can; they are copied
  * where it cannot: out of a pipe, a socket, a terminal. A file that is
@@ -1270,17 +1343,20 @@ int64_t netfd_sendfile(int fd,
 NETFD_MUST_USE ssize_t netfd_copy(int dst, int src, int64_t max);
 
 /**
- * The time now, in nanoseconds of CLOCK_MONOTONIC.
+ * Tells the time.
+ *
+ * @return nanoseconds of CLOCK_MONOTONIC
  *
  * Any thread; in signal handlers, too.
  */
 int64_t netfd_now(void);
 
 /**
- * The deadline that lies `ns` nanoseconds ahead: netfd_now() + `ns`.
+ * Makes a deadline of a duration: the point in time that lies so far ahead.
  *
- * It stops at the end of the range, and is never NETFD_NO_DEADLINE. With a
- * negative `ns` it lies in the past.
+ * @param ns  nanoseconds; negative: it lies in the past
+ * @return netfd_now() + `ns`, within the range of the type, and never
+ *   NETFD_NO_DEADLINE
  *
  * Any thread.
  */
@@ -1337,7 +1413,9 @@ int netfd_set_write_deadline(int fd, int64_t t);
  * A handler that runs just before the call begins to wait does not end it.
  *
  * @param on  1 or 0
- * @return 0, or -EINVAL; in a fiber too, for its worker handles no signals
+ * @return 0, or
+ *   -EINVAL `on` is neither, or the caller is a fiber, whose worker handles no
+ *   signals
  *
  * For the calling thread only.
  */
@@ -1374,7 +1452,7 @@ NETFD_MUST_USE struct netfd_cancel *netfd_cancel_new(void);
 void netfd_cancel_fire(struct netfd_cancel *c);
 
 /**
- * Whether a token has fired.
+ * Says whether a token has fired.
  *
  * @param c  a token, or NULL: it has not
  * @return 1 or 0
@@ -1445,7 +1523,7 @@ int netfd_local_addr(int fd, struct sockaddr *sa, socklen_t *len);
  * @param sa   where to store it, cut to the room there is
  * @param len  in: bytes at `sa`, out: bytes of the address
  * @return 0, or
- *   -EBADF, NETFD_ECLOSED, -EFAULT, -ENOTCONN,
+ *   -EBADF, NETFD_ECLOSED, -EFAULT, -ENOTCONN there is no other end,
  *   or what getpeername(2) said, negated
  *
  * Any thread; never parks. Follows Go `RemoteAddr` and getpeername(2).
@@ -1565,8 +1643,9 @@ int netfd_go(void (*fn)(void *arg),
  * @param handler   what serves a connection
  * @param arg       what it is called with
  * @param cfg       how, or NULL
- * @return when the last handler has returned: 0 where the token has fired, or
- *   NETFD_ECLOSED the listener was destroyed, -EBADF, -EFAULT no `handler`,
+ * @return 0 where the token has fired and the last handler has returned, or
+ *   NETFD_ECLOSED the listener was destroyed, and the last handler has
+ *   returned, -EBADF, -EFAULT no `handler`,
  *   -EINVAL `cfg` says what cannot be, NETFD_EDEADLINE the listener's read
  *   deadline has passed, -EINTR if asked for by netfd_set_interruptible(),
  *   -ENOMEM, or what accept4(2) said that will not pass, negated
@@ -1585,7 +1664,7 @@ int netfd_serve(int listener,
                 const struct netfd_serve_config *cfg);
 
 /**
- * Sleeps.
+ * Sleeps for a time.
  *
  * @param ns  nanoseconds; 0 or less returns at once
  * @return 0
@@ -1595,14 +1674,14 @@ int netfd_serve(int listener,
 int netfd_sleep(int64_t ns);
 
 /**
- * Lets other fibers of the worker run; in a thread, other threads.
+ * Lets other fibers of the worker run: in a thread, other threads.
  *
  * Any thread or fiber. Follows Go `runtime.Gosched`.
  */
 void netfd_yield(void);
 
 /**
- * Whether the caller is a fiber.
+ * Says whether the caller is a fiber.
  *
  * @return 1 or 0
  *
@@ -1611,8 +1690,8 @@ void netfd_yield(void);
 int netfd_in_fiber(void);
 
 /**
- * Runs `fn(arg)`, which blocks, on a helper thread, and parks the fiber until
- * it is done: for files, databases, what computes for long. Outside a fiber it
+ * Runs `fn(arg)` on a helper thread, and parks the fiber until it is done: for
+ * what blocks, files or databases, or computes for long. Outside a fiber it
  * just runs it.
  *
  * @param fn   what to run
@@ -1654,8 +1733,8 @@ NETFD_MUST_USE struct netfd_group *netfd_group_new(void);
 int netfd_group_add(struct netfd_group *g, int n);
 
 /**
- * One piece of work is done: all that came before it is visible to those who
- * waited for it.
+ * Counts one piece of work as done: all that came before it is visible to
+ * those who waited for it.
  *
  * @return 0, or
  *   -EFAULT, -EINVAL there was none

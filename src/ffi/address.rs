@@ -42,7 +42,7 @@ pub unsafe extern "C-unwind" fn netfd_local_addr(
 /// @param sa   where to store it, cut to the room there is
 /// @param len  in: bytes at `sa`, out: bytes of the address
 /// @return 0, or
-///   -EBADF, NETFD_ECLOSED, -EFAULT, -ENOTCONN,
+///   -EBADF, NETFD_ECLOSED, -EFAULT, -ENOTCONN there is no other end,
 ///   or what getpeername(2) said, negated
 ///
 /// Any thread; never parks. Follows Go `RemoteAddr` and getpeername(2).

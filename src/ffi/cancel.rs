@@ -42,7 +42,7 @@ pub unsafe extern "C-unwind" fn netfd_cancel_fire(c: *mut Cancel) {
     }
 }
 
-/// Whether a token has fired.
+/// Says whether a token has fired.
 ///
 /// @param c  a token, or NULL: it has not
 /// @return 1 or 0

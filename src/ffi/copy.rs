@@ -4,7 +4,7 @@ use super::boundary::parking;
 use crate::net::copy;
 use libc::{c_int, ssize_t};
 
-/// Sends a file, or a part of it, to a stream, parking while there is no room.
+/// Sends a file to a stream, or a part of it, parking while there is no room.
 ///
 /// The kernel moves the bytes (sendfile(2)) where it can; they are copied
 /// where it cannot: out of a pipe, a socket, a terminal. A file that is

@@ -10,7 +10,9 @@ use libc::c_int;
 /// No deadline: a call may wait for ever.
 pub const NETFD_NO_DEADLINE: i64 = 0;
 
-/// The time now, in nanoseconds of CLOCK_MONOTONIC.
+/// Tells the time.
+///
+/// @return nanoseconds of CLOCK_MONOTONIC
 ///
 /// Any thread; in signal handlers, too.
 #[unsafe(no_mangle)]
@@ -18,10 +20,11 @@ pub extern "C-unwind" fn netfd_now() -> i64 {
     time::now()
 }
 
-/// The deadline that lies `ns` nanoseconds ahead: netfd_now() + `ns`.
+/// Makes a deadline of a duration: the point in time that lies so far ahead.
 ///
-/// It stops at the end of the range, and is never NETFD_NO_DEADLINE. With a
-/// negative `ns` it lies in the past.
+/// @param ns  nanoseconds; negative: it lies in the past
+/// @return netfd_now() + `ns`, within the range of the type, and never
+///   NETFD_NO_DEADLINE
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -84,7 +87,9 @@ pub extern "C-unwind" fn netfd_set_write_deadline(fd: c_int, t: i64) -> c_int {
 /// A handler that runs just before the call begins to wait does not end it.
 ///
 /// @param on  1 or 0
-/// @return 0, or -EINVAL; in a fiber too, for its worker handles no signals
+/// @return 0, or
+///   -EINVAL `on` is neither, or the caller is a fiber, whose worker handles no
+///   signals
 ///
 /// For the calling thread only.
 #[unsafe(no_mangle)]

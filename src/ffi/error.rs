@@ -94,7 +94,7 @@ pub extern "C-unwind" fn netfd_strerror(code: c_int) -> *const c_char {
 /// a part only stores here what stopped it.
 ///
 /// @param out  where to store it in full, `size` set; or NULL
-/// @return its code, 0 where nothing has failed yet, or
+/// @return the failure's code, 0 where nothing has failed yet, or
 ///   -EINVAL `size` is 0
 ///
 /// Each thread has its own. Follows Go `net.OpError`.

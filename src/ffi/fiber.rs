@@ -83,8 +83,9 @@ pub struct ServeConfig {
 /// @param handler   what serves a connection
 /// @param arg       what it is called with
 /// @param cfg       how, or NULL
-/// @return when the last handler has returned: 0 where the token has fired, or
-///   NETFD_ECLOSED the listener was destroyed, -EBADF, -EFAULT no `handler`,
+/// @return 0 where the token has fired and the last handler has returned, or
+///   NETFD_ECLOSED the listener was destroyed, and the last handler has
+///   returned, -EBADF, -EFAULT no `handler`,
 ///   -EINVAL `cfg` says what cannot be, NETFD_EDEADLINE the listener's read
 ///   deadline has passed, -EINTR if asked for by netfd_set_interruptible(),
 ///   -ENOMEM, or what accept4(2) said that will not pass, negated
@@ -119,7 +120,7 @@ pub unsafe extern "C-unwind" fn netfd_serve(
     })
 }
 
-/// Sleeps.
+/// Sleeps for a time.
 ///
 /// @param ns  nanoseconds; 0 or less returns at once
 /// @return 0
@@ -133,7 +134,7 @@ pub extern "C-unwind" fn netfd_sleep(ns: i64) -> c_int {
     })
 }
 
-/// Lets other fibers of the worker run; in a thread, other threads.
+/// Lets other fibers of the worker run: in a thread, other threads.
 ///
 /// Any thread or fiber. Follows Go `runtime.Gosched`.
 #[unsafe(no_mangle)]
@@ -144,7 +145,7 @@ pub extern "C-unwind" fn netfd_yield() {
     });
 }
 
-/// Whether the caller is a fiber.
+/// Says whether the caller is a fiber.
 ///
 /// @return 1 or 0
 ///
@@ -154,8 +155,8 @@ pub extern "C-unwind" fn netfd_in_fiber() -> c_int {
     c_int::from(fiber::is_inside())
 }
 
-/// Runs `fn(arg)`, which blocks, on a helper thread, and parks the fiber until
-/// it is done: for files, databases, what computes for long. Outside a fiber it
+/// Runs `fn(arg)` on a helper thread, and parks the fiber until it is done: for
+/// what blocks, files or databases, or computes for long. Outside a fiber it
 /// just runs it.
 ///
 /// @param fn   what to run
@@ -216,8 +217,8 @@ pub unsafe extern "C-unwind" fn netfd_group_add(g: *mut Group, n: c_int) -> c_in
     })
 }
 
-/// One piece of work is done: all that came before it is visible to those who
-/// waited for it.
+/// Counts one piece of work as done: all that came before it is visible to
+/// those who waited for it.
 ///
 /// @return 0, or
 ///   -EFAULT, -EINVAL there was none

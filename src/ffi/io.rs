@@ -9,8 +9,8 @@ use libc::{c_int, iovec, ssize_t};
 
 /// Reads what is there, parking until something is.
 ///
-/// One successful system call: a short count is normal. With SO_RCVLOWAT set
-/// it may wait for that much, even where `len` is less. A connection that
+/// It is one successful system call: a short count is normal. With SO_RCVLOWAT
+/// set it may wait for that much, even where `len` is less. A connection that
 /// broke is told to every read from then on, once the bytes that had come
 /// before are read; it is never taken for the end of the stream.
 ///
@@ -72,7 +72,7 @@ pub unsafe extern "C-unwind" fn netfd_write(fd: c_int, buf: *const c_void, len: 
     })
 }
 
-/// As netfd_read(), into several buffers.
+/// Reads into several buffers, as netfd_read() does into one.
 ///
 /// @param iov     the buffers; more than IOV_MAX are used as far as IOV_MAX
 ///                on a stream
@@ -101,7 +101,8 @@ pub unsafe extern "C-unwind" fn netfd_readv(
     })
 }
 
-/// As netfd_write(), from several buffers: all of them, any number of them.
+/// Writes from several buffers, as netfd_write() does from one: all of them,
+/// any number of them.
 ///
 /// @param iov     the buffers; a message takes at most IOV_MAX
 /// @param iovcnt  how many

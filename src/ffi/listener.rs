@@ -45,8 +45,8 @@ pub unsafe extern "C-unwind" fn netfd_listen_stream(
 
 /// Accepts the next connection on a listener.
 ///
-/// Parks the calling thread until a connection is ready. The new descriptor
-/// is non-blocking, close-on-exec and attached, has no deadlines and no token,
+/// It parks its caller until a connection is ready. The new descriptor is
+/// non-blocking, close-on-exec and attached, has no deadlines and no token,
 /// and remembers its peer's address. A connection that was gone before it
 /// could be accepted is passed over.
 ///
@@ -155,8 +155,8 @@ pub struct ListenConfig {
 ///   NETFD_ENETWORK unknown network, or one of packets, NETFD_EADDRESS bad
 ///   address or unknown service, NETFD_ENOHOST no such host, NETFD_EDNS no
 ///   lookup, -EINTR if asked for by netfd_set_interruptible(), -EAGAIN no
-///   thread to look up with, -ENOMEM, what `control` returned, NETFD_ECLOSED
-///   or NETFD_ECANCELED what it brought about,
+///   thread to look up with, -ENOMEM, NETFD_ECLOSED or NETFD_ECANCELED
+///   what `control` brought about, what `control` returned,
 ///   or what socket(2), setsockopt(2), bind(2) or listen(2) said, negated
 ///
 /// Any thread; parks only to look up a name, for as long as the name service
@@ -182,8 +182,8 @@ pub unsafe extern "C-unwind" fn netfd_listen(
 
 /// Binds a datagram socket to an address by name.
 ///
-/// As netfd_listen(), for sockets that receive and send by themselves. They may
-/// send to broadcast addresses. A multicast group's address stands for its
+/// It is netfd_listen() for sockets that receive and send by themselves. They
+/// may send to broadcast addresses. A multicast group's address stands for its
 /// port: the socket is bound to the wildcard, with SO_REUSEADDR.
 ///
 /// @param network  "udp", "udp4", "udp6" or "unixgram"

@@ -12,7 +12,7 @@ use libc::{c_int, c_uint, gid_t, mmsghdr, msghdr, pid_t, sockaddr, socklen_t, ss
 
 /// Receives one message, or what a stream has.
 ///
-/// One successful system call. A datagram longer than `len` is cut;
+/// It is one successful system call. A datagram longer than `len` is cut;
 /// netfd_recvmsg() shows it, or MSG_TRUNC in `flags` returns its whole length.
 ///
 /// @param buf      where to store it
@@ -58,8 +58,8 @@ pub unsafe extern "C-unwind" fn netfd_recvfrom(
 
 /// Sends one message, or some bytes of a stream.
 ///
-/// One successful system call: on a stream it may send less, on others it is
-/// the whole message or an error. SIGPIPE is never raised.
+/// It is one successful system call: on a stream it may send less, on others
+/// it is the whole message or an error. SIGPIPE is never raised.
 ///
 /// @param buf    what to send
 /// @param len    bytes at `buf`
@@ -72,9 +72,10 @@ pub unsafe extern "C-unwind" fn netfd_recvfrom(
 ///   NETFD_ECLOSED destroyed meanwhile, -EINTR if asked for,
 ///   -EISCONN a `to` on a datagram socket that netfd_connect() or netfd_dial()
 ///   has connected (one that was attached so has the kernel's rules),
-///   or what sendto(2) said, negated: -EDESTADDRREQ or, on unix sockets,
-///   -ENOTCONN no `to` on an unconnected one, -EMSGSIZE, -ECONNREFUSED an
-///   earlier message was refused, which is told once, ...
+///   -EDESTADDRREQ no `to` on an unconnected socket, -ENOTCONN no `to` on an
+///   unconnected unix socket, -EMSGSIZE too long for one message,
+///   -ECONNREFUSED an earlier message was refused, which is told once,
+///   or what else sendto(2) said, negated
 ///
 /// Any thread; on streams it takes turns with netfd_write(). Obeys the write
 /// deadline and the token. Follows Go `FD.WriteTo`, whose UDPConn has the rule
@@ -159,7 +160,7 @@ pub unsafe extern "C-unwind" fn netfd_sendmsg(
 
 /// Receives a batch of messages: at least one, then what is there.
 ///
-/// One successful system call, whatever the number: it parks for the first
+/// It is one successful system call, whatever the number: it parks for the first
 /// message, and waits for no other. Each of the first messages that came has
 /// its length in `msg_len`, and its header as netfd_recvmsg() fills it in.
 /// Nothing is allocated.
@@ -201,7 +202,7 @@ pub unsafe extern "C-unwind" fn netfd_recvmmsg(
 
 /// Sends a batch of messages: as many as there is room for, at least one.
 ///
-/// One successful system call, which may send fewer than `n`, and at most
+/// It is one successful system call, which may send fewer than `n`, and at most
 /// IOV_MAX (1,024) of them: the caller goes on behind those that went. Each of
 /// these has its length in `msg_len`, which for the last one on a stream may
 /// be less than all of it. SIGPIPE is never raised, and nothing is allocated.
@@ -244,8 +245,8 @@ fn messages(n: usize) -> c_int {
     c_int::try_from(n).unwrap_or(c_int::MAX)
 }
 
-/// Sends bytes over a unix socket, with descriptors that the receiver gets
-/// copies of.
+/// Sends bytes with descriptors over a unix socket; the receiver gets copies
+/// of these.
 ///
 /// On a stream the descriptors come with the first of the bytes; with `len` 0
 /// one byte is sent for them to travel with, which netfd_recv_fds() with `len`
@@ -292,7 +293,7 @@ pub unsafe extern "C-unwind" fn netfd_send_fds(
     })
 }
 
-/// Receives bytes over a unix socket, with the descriptors that come along.
+/// Receives bytes with descriptors over a unix socket.
 ///
 /// They are close-on-exec. Sockets among them are non-blocking and attached.
 /// Those that exceed `cap` are closed, so that none leaks.

@@ -16,7 +16,7 @@ use libc::c_int;
 ///                be there and change nothing
 /// @param proto   0, or a protocol of the family
 /// @return the descriptor, the caller's until netfd_destroy(), or
-///   what socket(2) said, negated (-EMFILE, -EAFNOSUPPORT, ...), or -ENOMEM
+///   -ENOMEM, or what socket(2) said, negated (-EMFILE, -EAFNOSUPPORT, ...)
 ///
 /// Any thread; never parks. Follows Go `sysSocket` and socket(2).
 #[unsafe(no_mangle)]

@@ -11,7 +11,7 @@ const TEXT: &CStr = match CStr::from_bytes_with_nul(VERSION.as_bytes()) {
     Err(_) => c"",
 };
 
-/// The version of the library that runs, "0.1.0".
+/// Tells the version of the library that runs, as in "0.1.0".
 ///
 /// The header that a program was compiled with says NETFD_VERSION.
 ///
