@@ -2,7 +2,9 @@
 #
 #   make              builds what is installed, in target/package/
 #   make install      DESTDIR= PREFIX=/usr/local LIBDIR=$(PREFIX)/lib INCLUDEDIR=$(PREFIX)/include
+#                     MANDIR=$(PREFIX)/share/man
 #   make uninstall    with the same variables
+#   make html         writes the reference, target/html/netfd.html
 #   make check        installs into a folder of its own, and builds and runs consumers from there
 #
 # `install` builds nothing, so that root needs no compiler and leaves no file of
@@ -12,6 +14,8 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+PYTHON ?= python3
 INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -23,7 +27,7 @@ OUT := target/package
 CMAKEDIR = $(LIBDIR)/cmake/netfd
 IN = $(DESTDIR)
 
-all: $(OUT)/$(FULL)
+all: $(OUT)/$(FULL) $(OUT)/man/man7/netfd.7
 
 # cargo knows whether the archive is up to date, and what has to be linked with it.
 $(OUT)/libnetfd.a: archive
@@ -42,14 +46,28 @@ $(OUT)/$(FULL): $(OUT)/libnetfd.a packaging/netfd.map
 		-Wl,-soname,$(SONAME) -Wl,--version-script=packaging/netfd.map \
 		-Wl,--gc-sections,-z,nodelete,-z,relro,-z,now,-z,defs $(LDFLAGS) $$(cat $(OUT)/private)
 
+# Made here and not kept in the repository: the header is the one source.
+$(OUT)/man/man7/netfd.7: include/netfd.h $(wildcard tools/manual/*.py)
+	rm -rf $(OUT)/man
+	$(PYTHON) tools/manual man $(OUT)/man
+
+html:
+	$(PYTHON) tools/manual html target/html
+
 install:
-	@test -f $(OUT)/$(FULL) || { echo 'nothing is built yet: run make first' >&2; exit 1; }
+	@test -f $(OUT)/$(FULL) -a -f $(OUT)/man/man7/netfd.7 || { echo 'nothing is built yet: run make first' >&2; exit 1; }
 	$(INSTALL) -d '$(IN)$(INCLUDEDIR)' '$(IN)$(LIBDIR)/pkgconfig' '$(IN)$(CMAKEDIR)'
 	$(INSTALL) -m 644 include/netfd.h '$(IN)$(INCLUDEDIR)/netfd.h'
 	$(INSTALL) -m 755 $(OUT)/$(FULL) '$(IN)$(LIBDIR)/$(FULL)'
 	$(INSTALL) -m 644 $(OUT)/libnetfd.a '$(IN)$(LIBDIR)/libnetfd.a'
 	ln -sf $(FULL) '$(IN)$(LIBDIR)/$(SONAME)'
 	ln -sf $(SONAME) '$(IN)$(LIBDIR)/libnetfd.so'
+	$(INSTALL) -d '$(IN)$(MANDIR)/man3' '$(IN)$(MANDIR)/man7'
+	@echo 'write $(IN)$(MANDIR)'; for page in $(OUT)/man/man?/*; do \
+		to="$(IN)$(MANDIR)/$${page#$(OUT)/man/}"; \
+		if test -L $$page; then ln -sf "$$(readlink $$page)" "$$to"; \
+		else $(INSTALL) -m 644 $$page "$$to"; fi || exit 1; \
+	done
 	@for file in pkgconfig/netfd.pc cmake/netfd/netfdConfig.cmake cmake/netfd/netfdConfigVersion.cmake; do \
 		echo "write $(IN)$(LIBDIR)/$$file"; \
 		private=$$(cat $(OUT)/private); \
@@ -65,9 +83,13 @@ uninstall:
 	rm -f '$(IN)$(INCLUDEDIR)/netfd.h' '$(IN)$(LIBDIR)/libnetfd.so' '$(IN)$(LIBDIR)/$(SONAME)' \
 		'$(IN)$(LIBDIR)/$(FULL)' '$(IN)$(LIBDIR)/libnetfd.a' '$(IN)$(LIBDIR)/pkgconfig/netfd.pc' \
 		'$(IN)$(CMAKEDIR)/netfdConfig.cmake' '$(IN)$(CMAKEDIR)/netfdConfigVersion.cmake'
+	rm -f '$(IN)$(MANDIR)/man7/netfd.7'
+	@for name in $$(sed -n 's/.*[ *]\(netfd_[a-z_]*\)(.*/\1/p' include/netfd.h); do \
+		rm -f "$(IN)$(MANDIR)/man3/$$name.3"; \
+	done
 	-rmdir '$(IN)$(CMAKEDIR)' 2>/dev/null
 
 check: all
 	sh packaging/check.sh
 
-.PHONY: all archive install uninstall check
+.PHONY: all archive html install uninstall check
