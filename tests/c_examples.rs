@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{GUARD, await_that, destroy, shared_library, spawn};
+use common::{GUARD, await_that, destroy, is_missing, shared_library, spawn};
 use libc::c_int;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -93,16 +93,6 @@ fn library() -> &'static Path {
         }
         library
     })
-}
-
-/// Whether a tool is missing, which is said.
-fn is_missing(tool: &str) -> bool {
-    let result = Command::new(tool).arg("--version").output();
-    let missing = result.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    if missing {
-        println!("skipped: {tool} is not installed");
-    }
-    missing
 }
 
 /// Whether OpenSSL's headers are missing, which is said.

@@ -7,7 +7,7 @@
 //!   `main` is linked and run, and ends with 0. One without is compiled as the
 //!   body of a function, its `#include` lines before that, with all that a
 //!   compiler declares where no standard is asked for.
-//! - `python`: run, with the package in `python/` and the fresh library.
+//! - `python`: run, with the package in `python/src` and the fresh library.
 //! - `sh`: run by bash, line by line until one fails, in a folder that all blocks
 //!   of the page share. It looks like the repository, and `pkg-config netfd`
 //!   names the fresh library. What ends with `&` has until it listens on port
@@ -290,7 +290,7 @@ impl Folder {
             .current_dir(&self.path)
             .env_remove("LD_LIBRARY_PATH") // it may name a stale copy first
             .env("PKG_CONFIG_PATH", &library)
-            .env("PYTHONPATH", root().join("python"))
+            .env("PYTHONPATH", root().join("python/src"))
             .env("NETFD_LIBRARY", library.join("libnetfd.so"))
             .env("PYTHONDONTWRITEBYTECODE", "1");
         command

@@ -6,9 +6,11 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
+mod common;
+
+use common::is_missing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -72,16 +74,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn page_of(function: &str) -> PathBuf {
     pages().join("man3").join(format!("{function}.3"))
-}
-
-/// Whether a tool is missing, which is said.
-fn is_missing(tool: &str) -> bool {
-    let result = Command::new(tool).arg("--version").output();
-    let missing = result.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    if missing {
-        println!("skipped: {tool} is not installed");
-    }
-    missing
 }
 
 fn on_one_line(text: &str) -> String {
@@ -410,6 +402,22 @@ fn groff_warns_of_nothing() {
 #[test]
 fn man_warns_of_nothing() {
     is_silent_on_all("man", &["--warnings", "-l"]);
+}
+
+/// whatis(1) and apropos(1) have it from lexgrog(1).
+#[test]
+fn every_page_is_found_by_its_name() {
+    if is_missing("lexgrog") {
+        return;
+    }
+    let pages = files(pages());
+    let found = Command::new("lexgrog").args(&pages).output();
+    let found = told(&found.expect("lexgrog runs"));
+    for page in pages {
+        let name = page.file_stem().and_then(|name| name.to_str());
+        let entry = format!("{}: \"{} - ", page.display(), name.unwrap_or_default());
+        assert!(found.contains(&entry), "{entry}\n{found}");
+    }
 }
 
 #[test]

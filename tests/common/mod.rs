@@ -726,6 +726,16 @@ pub fn shared_library() -> std::path::PathBuf {
         .into()
 }
 
+/// Whether a tool is missing, which is said.
+pub fn is_missing(tool: &str) -> bool {
+    let result = std::process::Command::new(tool).arg("--version").output();
+    let missing = result.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if missing {
+        println!("skipped: {tool} is not installed");
+    }
+    missing
+}
+
 /// Set where a test runs once more, in a process of its own.
 pub const ALONE: &str = "NETFD_TEST_ALONE";
 

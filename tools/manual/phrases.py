@@ -13,7 +13,7 @@ def thread_sentences(function):
         text = re.sub(r"^For the calling thread only", "It is for the calling thread only", text)
         text = re.sub(
             r"^Each thread has its own",
-            "It may be called in any thread, and each has its own",
+            "It may be called in any thread or fiber; each has a last failure of its own",
             text,
         )
         text = re.sub(r"; (never|parks|waits|takes|looks|may)\b", r"; it \1", text)
@@ -31,14 +31,14 @@ def is_signal_safe(function):
 
 
 def together(pairs):
-    """Pairs of a name and a text: those of one text in one, ("a(), b()", text)."""
+    """Pairs of a name and a text: those of one text in one, ("a() and b()", True, text)."""
     said = {}
     for name, text in pairs:
         said.setdefault(text, []).append(name + "()")
     for text, names in said.items():
-        yield names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1], len(
-            names
-        ) > 1, text
+        several = len(names) > 1
+        subject = ", ".join(names[:-1]) + " and " + names[-1] if several else names[0]
+        yield subject, several, text
 
 
 def returned_paragraphs(header, page):
@@ -84,7 +84,7 @@ def owed_paragraphs(header, page):
     """CAVEATS, a sentence or two for each paragraph."""
     pairs = [(name, header.owed(name)) for name in page if header.owed(name)]
     for subject, _, text in together(pairs):
-        yield [f"The behavior of {subject} is undefined unless {small(text)}"]
+        yield [f"The behaviour of {subject} is undefined unless {small(text)}"]
 
 
 def follows_sentences(functions):
