@@ -128,8 +128,6 @@ class Function:
             text = listed[kernel.end() :]
             text, _, remark = text.partition(". ")
             self.remarks += [remark] if remark else []
-            text, _, remark = text.partition("; ")
-            self.remarks += [remark] if remark else []
             self.passed_on.append(text)
             listed = listed[: kernel.start()]
         if not self.success and re.match(r"as netfd_\w+\(\)", listed):

@@ -8,7 +8,7 @@ CODE = r"(?:-E[A-Z0-9]+|NETFD_E[A-Z]+)"
 PASSED_ON = r"what (?:(?:else )?[a-z0-9_]+\(2\)|`control` returned)"
 # Reasons that say no more than the code does.
 BARE = re.compile(
-    r"|not attached|destroyed (?:before or )?meanwhile|too many callers|if asked for.*"
+    r"|not attached|destroyed (?:before or )?meanwhile|too many callers|no lookup|if asked for.*"
 )
 
 TOKEN = re.compile(

@@ -55,7 +55,9 @@ def marked(text, names, own):
             out += part
         else:
             out += f"\\%\\fB{roff(part)}\\fP"
-    return out
+    # At its beginning \\% keeps a word whole; inside it is where it may break.
+    out = re.sub(r"(\(|\\\(lq)\\%", r"\\%\1", out)
+    return re.sub(r"(?<=[^\s])\\%", "", out)
 
 
 def filled(text):
