@@ -22,7 +22,8 @@
 //! - `<!-- change: OLD -> NEW -->`: likewise. What the block defines takes the
 //!   place of what has that name in OLD; what is new goes before it; `#include`
 //!   goes with OLD's, `#define` before all.
-//! - `<!-- inside: PARAMETERS -->`: of the function that it is the body of.
+//! - `<!-- inside: PARAMETERS -->`: of the function that it is the body of; with
+//!   ` = ARGUMENTS` behind them it is called with these, and so is run.
 //! - `<!-- run by: FILE -->`: its lines stand in that file, which CI runs; or
 //!   `<!-- run by: FILE, COMMAND -->`: that command does, which does the same.
 //! - `<!-- sh ... -->`, `<!-- text ... -->`: blocks that are for the tests only.
@@ -172,18 +173,23 @@ fn changed(old: &str, change: &str) -> Result<String, String> {
     Ok(result.join("\n"))
 }
 
-/// A fragment as a function's body, its `#include` lines on top.
-fn wrapped(code: &str, parameters: &str, header: &str) -> String {
+/// A fragment as a function's body, its `#include` lines on top. What it is
+/// inside of is "PARAMETERS" or "PARAMETERS = ARGUMENTS": then `main` calls it.
+fn wrapped(code: &str, inside: &str, header: &str) -> String {
     let (top, body): (Vec<_>, Vec<_>) = code.lines().partition(|line| line.starts_with("#include"));
-    let parameters = if parameters.is_empty() {
-        "void"
-    } else {
-        parameters
+    let (top, body) = (top.join("\n"), body.join("\n"));
+    let (parameters, arguments) = inside.split_once(" =").unzip();
+    let parameters = match parameters.unwrap_or(inside) {
+        "" => "void",
+        parameters => parameters,
     };
+    let main = arguments.map(|arguments| {
+        format!("int main(void) {{\n    fragment({arguments});\n    return 0;\n}}\n")
+    });
     format!(
-        "#define _DEFAULT_SOURCE\n#include <{header}>\n{}\nvoid fragment({parameters});\nvoid fragment({parameters}) {{\n{}\n}}\n",
-        top.join("\n"),
-        body.join("\n")
+        "#define _DEFAULT_SOURCE\n#include <{header}>\n{top}\nvoid fragment({parameters});\n\
+         void fragment({parameters}) {{\n{body}\n}}\n{}",
+        main.unwrap_or_default()
     )
 }
 
@@ -411,18 +417,16 @@ impl Folder {
                 self.put(language, new, after).map(|()| None)
             }
             ("c" | "cpp", "inside" | "") => {
+                let header = match language {
+                    "c" => "netfd.h",
+                    _ => "netfd.hpp",
+                };
+                let code = match code.contains("int main(") {
+                    true => code,
+                    false => wrapped(&code, value, header),
+                };
                 let has_main = code.contains("int main(");
                 let name = format!("block.{language}");
-                let header = if language == "c" {
-                    "netfd.h"
-                } else {
-                    "netfd.hpp"
-                };
-                let code = if has_main {
-                    code
-                } else {
-                    wrapped(&code, value, header)
-                };
                 let file = self.path.join(name);
                 fs::write(&file, code).expect("the folder is ours");
                 self.compile(language, &file, has_main)?;
@@ -541,6 +545,12 @@ fn a_block_that_prints_something_else_is_told() {
     let page = "```sh\necho one\n```\n\n```text\ntwo\n```\n";
     assert!(complaint(page).contains("it says:\none"));
     assert!(complaint("```text\ntwo\n```\n").contains("nothing printed this"));
+}
+
+#[test]
+fn a_fragment_is_called_where_its_arguments_are_known() {
+    let page = "<!-- inside: int n = 7 -->\n```c\n#include <stdlib.h>\nexit(n);\n```\n";
+    assert!(complaint(page).contains("exit status: 7"));
 }
 
 #[test]
