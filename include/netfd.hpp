@@ -277,9 +277,14 @@ template <class F> auto tried(F &&call) -> result<decltype(call(std::declval<std
 }
 #endif
 
-// What is compiled in two ways has two names, so that both may be linked together.
+// What is compiled in two ways has two names, so that units of both kinds may be linked together.
 #ifdef __cpp_exceptions
 inline namespace with_exceptions {
+#else
+inline namespace without_exceptions {
+#endif
+
+#ifdef __cpp_exceptions
 template <class F> void guarded(F &&body, std::exception_ptr &thrown) noexcept
 {
     try {
@@ -314,9 +319,7 @@ template <class F> void handled(F &&body, const std::function<void(std::exceptio
     if (thrown)
         on_exception(std::move(thrown));
 }
-} // namespace with_exceptions
 #else
-inline namespace without_exceptions {
 template <class F> void guarded(F &&body, std::exception_ptr &) noexcept
 {
     body();
@@ -330,8 +333,9 @@ template <class F> void handled(F &&body, const std::function<void(std::exceptio
 {
     body();
 }
-} // namespace without_exceptions
 #endif
+
+} // inline namespace
 
 template <class T> struct is_byte : std::false_type {};
 template <> struct is_byte<char> : std::true_type {};
@@ -1182,17 +1186,16 @@ class listener : public socket {
  * network ("tcp6") and the address it is for. An error that it stores ends the
  * call around it with that error; an exception that leaves it leaves that call.
  */
-using control_function =
-    std::function<void(int fd, const char *network, const char *address, std::error_code &ec)>;
+using control_function = std::function<void(int fd, const char *network, const char *address, std::error_code &ec)>;
 
 /**
  * How dial() goes about it; all defaults are Go's way. As netfd_dial_config,
  * whose comments say what negative durations and counts are.
  */
 struct dial_options {
-    netfd::deadline deadline;            /**< for the lookup and all attempts */
+    netfd::deadline deadline;              /**< for the lookup and all attempts */
     const cancel_source *cancel = nullptr; /**< ends it */
-    std::string local_address;           /**< where to come from; empty: any */
+    std::string local_address;             /**< where to come from; empty: any */
     std::chrono::nanoseconds fallback_delay{0};
     std::chrono::nanoseconds keepalive_idle{0};
     std::chrono::nanoseconds keepalive_interval{0};
@@ -1219,7 +1222,12 @@ struct listen_options {
     control_function control;
 };
 
-namespace detail {
+#ifdef __cpp_exceptions
+inline namespace with_exceptions {
+#else
+inline namespace without_exceptions {
+#endif
+namespace parts {
 
 inline int choice(std::optional<bool> on) noexcept { return !on ? 0 : *on ? 1 : -1; }
 
@@ -1232,7 +1240,7 @@ struct control {
     static int show(int fd, const char *network, const char *address, void *arg) noexcept
     {
         control &self = *static_cast<control *>(arg);
-        guarded([&] { self.call(fd, network, address, self.ec); }, self.thrown);
+        detail::guarded([&] { self.call(fd, network, address, self.ec); }, self.thrown);
         return self.ec || self.thrown ? NETFD_ECANCELED : 0;
     }
 };
@@ -1253,11 +1261,11 @@ socket by_name(Config &config, const Options &how, std::error_code &ec, F &&call
         config.control_arg = &shown;
     }
     const int fd = call();
-    told(fd, ec);
+    detail::told(fd, ec);
     if (ec && shown.ec)
         ec = shown.ec;
     socket made(fd < 0 ? -1 : fd);
-    rethrow(shown.thrown);
+    detail::rethrow(shown.thrown);
     return made;
 }
 
@@ -1271,7 +1279,7 @@ template <class F> socket bound(const listen_options &how, std::error_code &ec, 
     return by_name(config, how, ec, [&] { return call(&config); });
 }
 
-} // namespace detail
+} // namespace parts
 
 /** Connects to an address by name, "tcp" and "example.org:80" say. As netfd_dial(). */
 [[nodiscard]] inline conn dial(zstring network, zstring address, const dial_options &how, std::error_code &ec)
@@ -1281,7 +1289,7 @@ template <class F> socket bound(const listen_options &how, std::error_code &ec, 
     config.cancel = detail::token(how.cancel);
     config.local_address = how.local_address.empty() ? nullptr : how.local_address.c_str();
     config.fallback_delay = how.fallback_delay.count();
-    return conn(detail::by_name(config, how, ec, [&] {
+    return conn(parts::by_name(config, how, ec, [&] {
         return ::netfd_dial(network.c_str(), address.c_str(), &config);
     }));
 }
@@ -1290,7 +1298,7 @@ template <class F> socket bound(const listen_options &how, std::error_code &ec, 
 [[nodiscard]] inline listener listen(zstring network, zstring address, const listen_options &how,
                                      std::error_code &ec)
 {
-    return listener(detail::bound(how, ec, [&](const ::netfd_listen_config *config) {
+    return listener(parts::bound(how, ec, [&](const ::netfd_listen_config *config) {
         return ::netfd_listen(network.c_str(), address.c_str(), config);
     }));
 }
@@ -1299,10 +1307,30 @@ template <class F> socket bound(const listen_options &how, std::error_code &ec, 
 [[nodiscard]] inline packet_conn listen_packet(zstring network, zstring address, const listen_options &how,
                                                std::error_code &ec)
 {
-    return packet_conn(detail::bound(how, ec, [&](const ::netfd_listen_config *config) {
+    return packet_conn(parts::bound(how, ec, [&](const ::netfd_listen_config *config) {
         return ::netfd_listen_packet(network.c_str(), address.c_str(), config);
     }));
 }
+
+#ifdef __cpp_exceptions
+[[nodiscard]] inline conn dial(zstring network, zstring address, const dial_options &how = {})
+{ return detail::thrown([&](auto &ec) { return dial(network, address, how, ec); }); }
+[[nodiscard]] inline listener listen(zstring network, zstring address, const listen_options &how = {})
+{ return detail::thrown([&](auto &ec) { return listen(network, address, how, ec); }); }
+[[nodiscard]] inline packet_conn listen_packet(zstring network, zstring address, const listen_options &how = {})
+{ return detail::thrown([&](auto &ec) { return listen_packet(network, address, how, ec); }); }
+#endif
+
+#ifdef __cpp_lib_expected
+[[nodiscard]] inline result<conn> try_dial(zstring network, zstring address, const dial_options &how = {})
+{ return detail::tried([&](auto &ec) { return dial(network, address, how, ec); }); }
+[[nodiscard]] inline result<listener> try_listen(zstring network, zstring address, const listen_options &how = {})
+{ return detail::tried([&](auto &ec) { return listen(network, address, how, ec); }); }
+[[nodiscard]] inline result<packet_conn> try_listen_packet(zstring network, zstring address,
+                                                           const listen_options &how = {})
+{ return detail::tried([&](auto &ec) { return listen_packet(network, address, how, ec); }); }
+#endif
+} // inline namespace
 
 /**
  * The addresses of a host, in the order in which they are to be tried. As
@@ -1367,12 +1395,6 @@ template <class F> socket bound(const listen_options &how, std::error_code &ec, 
 }
 
 #ifdef __cpp_exceptions
-[[nodiscard]] inline conn dial(zstring network, zstring address, const dial_options &how = {})
-{ return detail::thrown([&](auto &ec) { return dial(network, address, how, ec); }); }
-[[nodiscard]] inline listener listen(zstring network, zstring address, const listen_options &how = {})
-{ return detail::thrown([&](auto &ec) { return listen(network, address, how, ec); }); }
-[[nodiscard]] inline packet_conn listen_packet(zstring network, zstring address, const listen_options &how = {})
-{ return detail::thrown([&](auto &ec) { return listen_packet(network, address, how, ec); }); }
 [[nodiscard]] inline std::vector<address> resolve(zstring network, zstring name, deadline until = {},
                                                   const cancel_source *cancel = nullptr)
 { return detail::thrown([&](auto &ec) { return resolve(network, name, until, cancel, ec); }); }
@@ -1384,13 +1406,6 @@ template <class F> socket bound(const listen_options &how, std::error_code &ec, 
 #endif
 
 #ifdef __cpp_lib_expected
-[[nodiscard]] inline result<conn> try_dial(zstring network, zstring address, const dial_options &how = {})
-{ return detail::tried([&](auto &ec) { return dial(network, address, how, ec); }); }
-[[nodiscard]] inline result<listener> try_listen(zstring network, zstring address, const listen_options &how = {})
-{ return detail::tried([&](auto &ec) { return listen(network, address, how, ec); }); }
-[[nodiscard]] inline result<packet_conn> try_listen_packet(zstring network, zstring address,
-                                                           const listen_options &how = {})
-{ return detail::tried([&](auto &ec) { return listen_packet(network, address, how, ec); }); }
 [[nodiscard]] inline result<std::vector<address>> try_resolve(zstring network, zstring name, deadline until = {},
                                                               const cancel_source *cancel = nullptr)
 { return detail::tried([&](auto &ec) { return resolve(network, name, until, cancel, ec); }); }
@@ -1435,30 +1450,6 @@ template <class F> struct pledged {
     void operator()() { body(); }
 };
 
-template <class T> struct outcome {
-    std::optional<T> value{};
-    std::exception_ptr thrown{};
-
-    template <class F> void run(F &body) noexcept
-    {
-        guarded([&] { value.emplace(body()); }, thrown);
-    }
-    std::optional<T> take()
-    {
-        rethrow(thrown);
-        return std::move(value);
-    }
-};
-
-template <> struct outcome<void> {
-    std::exception_ptr thrown{};
-
-    template <class F> void run(F &body) noexcept { guarded(body, thrown); }
-    void take() { rethrow(thrown); }
-};
-
-template <class F> using returned = std::decay_t<std::invoke_result_t<F &>>;
-
 } // namespace detail
 
 /**
@@ -1472,11 +1463,32 @@ template <class F> using returned = std::decay_t<std::invoke_result_t<F &>>;
 template <class F> void go(F &&body, std::error_code &ec)
 {
     using closure = std::decay_t<F>;
+    static_assert(std::is_invocable_v<closure &>, "a fiber's closure is called with nothing");
     std::unique_ptr<closure> owned(new (std::nothrow) closure(std::forward<F>(body)));
     detail::told(owned ? ::netfd_go(detail::run_owned<closure>, owned.get()) : -ENOMEM, ec);
     if (!ec)
         static_cast<void>(owned.release()); // the fiber's
 }
+
+#ifdef __cpp_exceptions
+template <class F> void go(F &&body) { detail::thrown([&](auto &ec) { go(std::forward<F>(body), ec); }); }
+#endif
+#ifdef __cpp_lib_expected
+template <class F> result<void> try_go(F &&body)
+{ return detail::tried([&](auto &ec) { go(std::forward<F>(body), ec); }); }
+#endif
+
+/** Sleeps, a fiber or a thread. As netfd_sleep(). */
+template <class Rep, class Period> void sleep(std::chrono::duration<Rep, Period> time) noexcept
+{
+    ::netfd_sleep(detail::nanoseconds(time));
+}
+
+/** Lets other fibers run. As netfd_yield(). */
+inline void yield() noexcept { ::netfd_yield(); }
+
+/** Whether the caller is a fiber. As netfd_in_fiber(). */
+inline bool in_fiber() noexcept { return ::netfd_in_fiber() != 0; }
 
 /**
  * How serve() goes about it. As netfd_serve_config.
@@ -1489,7 +1501,36 @@ struct serve_options {
     std::function<void(std::exception_ptr)> on_exception;
 };
 
-namespace detail {
+#ifdef __cpp_exceptions
+inline namespace with_exceptions {
+#else
+inline namespace without_exceptions {
+#endif
+namespace parts {
+
+template <class F> using returned = std::decay_t<std::invoke_result_t<F &>>;
+
+template <class T> struct outcome {
+    std::optional<T> value{};
+    std::exception_ptr thrown{};
+
+    template <class F> void run(F &body) noexcept
+    {
+        detail::guarded([&] { value.emplace(body()); }, thrown);
+    }
+    std::optional<T> take()
+    {
+        detail::rethrow(thrown);
+        return std::move(value);
+    }
+};
+
+template <> struct outcome<void> {
+    std::exception_ptr thrown{};
+
+    template <class F> void run(F &body) noexcept { detail::guarded(body, thrown); }
+    void take() { detail::rethrow(thrown); }
+};
 
 template <class F> struct server {
     F &handler;
@@ -1499,12 +1540,12 @@ template <class F> struct server {
     {
         server &self = *static_cast<server *>(arg);
         conn peer(fd);
-        handled([&] { self.handler(static_cast<const conn &>(peer)); }, self.how.on_exception);
+        detail::handled([&] { self.handler(static_cast<const conn &>(peer)); }, self.how.on_exception);
         peer.release(); // netfd_serve() ends it, unless the handler has
     }
 };
 
-} // namespace detail
+} // namespace parts
 
 /**
  * Accepts connections, and runs a fiber for each: `handler(const conn &)`.
@@ -1525,7 +1566,7 @@ template <class F> struct server {
 template <class F> void serve(const listener &door, F &&handler, const serve_options &how, std::error_code &ec)
 {
     static_assert(std::is_invocable_v<F &, const conn &>, "a handler is called with a const netfd::conn &");
-    using server = detail::server<std::remove_reference_t<F>>;
+    using server = parts::server<std::remove_reference_t<F>>;
     server all{handler, how};
     ::netfd_serve_config config{};
     config.size = sizeof config;
@@ -1550,7 +1591,7 @@ template <class F> auto block(F &&body, std::error_code &ec)
 {
     struct call {
         std::remove_reference_t<F> &body;
-        detail::outcome<detail::returned<F>> outcome{};
+        parts::outcome<parts::returned<F>> outcome{};
 
         static void run(void *arg) noexcept
         {
@@ -1562,25 +1603,12 @@ template <class F> auto block(F &&body, std::error_code &ec)
     return made.outcome.take();
 }
 
-/** Sleeps, a fiber or a thread. As netfd_sleep(). */
-template <class Rep, class Period> void sleep(std::chrono::duration<Rep, Period> time) noexcept
-{
-    ::netfd_sleep(detail::nanoseconds(time));
-}
-
-/** Lets other fibers run. As netfd_yield(). */
-inline void yield() noexcept { ::netfd_yield(); }
-
-/** Whether the caller is a fiber. As netfd_in_fiber(). */
-inline bool in_fiber() noexcept { return ::netfd_in_fiber() != 0; }
-
 #ifdef __cpp_exceptions
-template <class F> void go(F &&body) { detail::thrown([&](auto &ec) { go(std::forward<F>(body), ec); }); }
 template <class F> void serve(const listener &door, F &&handler, const serve_options &how = {})
 { detail::thrown([&](auto &ec) { serve(door, handler, how, ec); }); }
-template <class F> auto block(F &&body) -> detail::returned<F>
+template <class F> auto block(F &&body) -> parts::returned<F>
 {
-    if constexpr (std::is_void_v<detail::returned<F>>)
+    if constexpr (std::is_void_v<parts::returned<F>>)
         detail::thrown([&](auto &ec) { block(body, ec); });
     else
         return *detail::thrown([&](auto &ec) { return block(body, ec); });
@@ -1588,14 +1616,12 @@ template <class F> auto block(F &&body) -> detail::returned<F>
 #endif
 
 #ifdef __cpp_lib_expected
-template <class F> result<void> try_go(F &&body)
-{ return detail::tried([&](auto &ec) { go(std::forward<F>(body), ec); }); }
 template <class F> result<void> try_serve(const listener &door, F &&handler, const serve_options &how = {})
 { return detail::tried([&](auto &ec) { serve(door, handler, how, ec); }); }
-template <class F> auto try_block(F &&body) -> result<detail::returned<F>>
+template <class F> auto try_block(F &&body) -> result<parts::returned<F>>
 {
     std::error_code ec;
-    if constexpr (std::is_void_v<detail::returned<F>>) {
+    if constexpr (std::is_void_v<parts::returned<F>>) {
         block(body, ec);
         if (!ec)
             return {};
@@ -1607,6 +1633,7 @@ template <class F> auto try_block(F &&body) -> result<detail::returned<F>>
     return std::unexpected(ec);
 }
 #endif
+} // inline namespace
 
 /**
  * A wait group: counts work that threads and fibers wait for, Go's
