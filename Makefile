@@ -58,6 +58,7 @@ install:
 	@test -f $(OUT)/$(FULL) -a -f $(OUT)/man/man7/netfd.7 || { echo 'nothing is built yet: run make first' >&2; exit 1; }
 	$(INSTALL) -d '$(IN)$(INCLUDEDIR)' '$(IN)$(LIBDIR)/pkgconfig' '$(IN)$(CMAKEDIR)'
 	$(INSTALL) -m 644 include/netfd.h '$(IN)$(INCLUDEDIR)/netfd.h'
+	$(INSTALL) -m 644 include/netfd.hpp '$(IN)$(INCLUDEDIR)/netfd.hpp'
 	$(INSTALL) -m 755 $(OUT)/$(FULL) '$(IN)$(LIBDIR)/$(FULL)'
 	$(INSTALL) -m 644 $(OUT)/libnetfd.a '$(IN)$(LIBDIR)/libnetfd.a'
 	ln -sf $(FULL) '$(IN)$(LIBDIR)/$(SONAME)'
@@ -80,7 +81,7 @@ install:
 	done
 
 uninstall:
-	rm -f '$(IN)$(INCLUDEDIR)/netfd.h' '$(IN)$(LIBDIR)/libnetfd.so' '$(IN)$(LIBDIR)/$(SONAME)' \
+	rm -f '$(IN)$(INCLUDEDIR)/netfd.h' '$(IN)$(INCLUDEDIR)/netfd.hpp' '$(IN)$(LIBDIR)/libnetfd.so' '$(IN)$(LIBDIR)/$(SONAME)' \
 		'$(IN)$(LIBDIR)/$(FULL)' '$(IN)$(LIBDIR)/libnetfd.a' '$(IN)$(LIBDIR)/pkgconfig/netfd.pc' \
 		'$(IN)$(CMAKEDIR)/netfdConfig.cmake' '$(IN)$(CMAKEDIR)/netfdConfigVersion.cmake'
 	rm -f '$(IN)$(MANDIR)/man7/netfd.7'

@@ -177,6 +177,13 @@ done
 wait $talkers
 end
 
+say "C++: a fiber per connection, and a netcat"
+begin echo_server_cpp
+timeout 30 echo_client "$port"
+echo "Is anybody there?" | timeout 30 dial_cpp tcp "localhost:$port"
+end
+if timeout 30 dial_cpp tcp 127.0.0.1:1 </dev/null; then exit 1; fi
+
 say "Fibers: TLS"
 if [ "${TLS:-}" ]; then
     timeout 30 fiber_tls

@@ -62,6 +62,56 @@ for way in 'gcc c99' 'gcc c11' 'gcc c17' 'gcc c2x' 'clang c99' 'clang c11' 'clan
     rm -f "$at/consumer"
 done
 
+cat >"$at/consumer.cpp" <<'C'
+#include <netfd.hpp>
+#include <string_view>
+
+int main() {
+    std::error_code ec;
+    const netfd::listener door = netfd::listen("tcp", "127.0.0.1:0", {}, ec);
+    const netfd::cancel_source stop(ec);
+    const netfd::group all(ec);
+    door.set_cancel(stop, ec);
+    all.go([&] {
+        std::error_code ended;
+        netfd::serve(door, [](const netfd::conn &peer) {
+            char buf[16];
+            std::error_code error;
+            while (const std::size_t n = peer.read(buf, error)) peer.write({buf, n}, error);
+        }, {}, ended);
+    }, ec);
+    if (ec || std::string_view(netfd_version()) != NETFD_VERSION) return 1;
+    const netfd::conn peer = netfd::dial("tcp", door.local_addr(ec).text(), {}, ec);
+    peer.set_deadline(std::chrono::seconds(10), ec);
+    char buf[5];
+    if (peer.write("hello", ec) != 5 || peer.read_full(buf, ec) != 5) return 2;
+    peer.close(ec);
+    stop.fire();
+    all.wait({}, nullptr, ec);
+    if (ec || std::string_view(buf, 5) != "hello") return 3;
+#ifdef __cpp_exceptions
+    try {
+        (void)netfd::dial("pigeon", "x");
+        return 4;
+    } catch (const std::system_error &error) {
+        if (error.code() != netfd::errc::unknown_network) return 5;
+    }
+#endif
+}
+C
+
+for way in 'g++ c++17' 'g++ c++20' 'g++ c++23' 'g++ c++20 -fno-exceptions -fno-rtti' \
+    'clang++ c++17' 'clang++ c++20' 'clang++ c++2b'; do
+    set -- $way
+    command -v "$1" >/dev/null || { echo "skipped: $1 is not there"; continue; }
+    compiler=$1 standard=$2
+    shift 2
+    holds "netfd.hpp, $way: builds" sh -c "$compiler -std=$standard $* $warn -Wconversion -Wshadow -pthread \
+        $at/consumer.cpp -o $at/consumer \$(pkg-config --cflags --libs netfd)"
+    holds "netfd.hpp, $way: runs" "$at/consumer"
+    rm -f "$at/consumer"
+done
+
 # Of the libraries that go with the archive only the C library's own stay shared.
 holds 'static: builds' sh -c "cc $warn $at/consumer.c -o $at/static \$(pkg-config --cflags netfd) \
     $lib/libnetfd.a \$(pkg-config --static --libs-only-l netfd | sed 's/-lnetfd//')"
@@ -71,17 +121,24 @@ if command -v cmake >/dev/null; then
     mkdir "$at/cmake"
     cat >"$at/cmake/CMakeLists.txt" <<'C'
 cmake_minimum_required(VERSION 3.13)
-project(consumer C)
+project(consumer C CXX)
+set(CMAKE_CXX_STANDARD 17)
 find_package(netfd 0.1 REQUIRED)
 add_executable(shared ../consumer.c)
 target_link_libraries(shared PRIVATE netfd::netfd)
 add_executable(static ../consumer.c)
 target_link_libraries(static PRIVATE netfd::netfd_static)
+add_executable(shared_cpp ../consumer.cpp)
+target_link_libraries(shared_cpp PRIVATE netfd::netfd)
+add_executable(static_cpp ../consumer.cpp)
+target_link_libraries(static_cpp PRIVATE netfd::netfd_static)
 C
     holds 'cmake: configures' cmake -S "$at/cmake" -B "$at/cmake/build" -DCMAKE_PREFIX_PATH="$at/root$prefix"
     holds 'cmake: builds' cmake --build "$at/cmake/build"
     holds 'cmake: netfd::netfd runs' env -u LD_LIBRARY_PATH "$at/cmake/build/shared"
     holds 'cmake: netfd::netfd_static runs' "$at/cmake/build/static"
+    holds 'cmake: netfd.hpp with netfd::netfd runs' env -u LD_LIBRARY_PATH "$at/cmake/build/shared_cpp"
+    holds 'cmake: netfd.hpp with netfd::netfd_static runs' "$at/cmake/build/static_cpp"
     echo 'find_package(netfd 0.2 REQUIRED)' >>"$at/cmake/CMakeLists.txt"
     holds 'cmake: another minor version is refused' sh -c "! cmake -S $at/cmake -B $at/cmake/build"
 else
