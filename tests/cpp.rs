@@ -1,7 +1,8 @@
 //! The header for C++, include/netfd.hpp: what its comments promise, by every
 //! compiler, in every standard, with and without exceptions, and under the
 //! sanitizers; and that it is a good neighbour: no macro left behind, nothing
-//! that runs before main, units of both kinds in one program.
+//! that runs before main, units of both kinds in one program. And the examples
+//! of it in `c_examples/`; the README's is run by `tests/guide.rs`.
 //!
 //! Behind it are `tests/cpp/`, a scenario for each promise. A build whose
 //! compiler is not there says so and passes.
@@ -11,9 +12,10 @@ mod common;
 use common::shared_library;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -314,6 +316,85 @@ fn nothing_of_it_runs_before_main() {
         assert!(!sections.contains(".init_array"), "{sections}");
         assert!(!sections.contains(".ctors"), "{sections}");
     }
+}
+
+/// Compiles a program that stands elsewhere, under all warnings.
+fn program(source: &Path, options: &[&'static str]) -> PathBuf {
+    let build = Build::new("program", "g++", options);
+    let name = source.file_stem().expect("it has a name");
+    let program = folder().join(format!("{}-program", name.to_string_lossy()));
+    let source = source.to_str().expect("the folder is text");
+    build.compile(&[source], &program, &[]);
+    program
+}
+
+/// A server that is ended by SIGINT, and the address that it told.
+struct Server {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Server {
+    fn start(program: &Path) -> Self {
+        let mut child = Command::new("timeout")
+            .args(["--foreground", "60"])
+            .arg(program)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("it tells where it is");
+        let address = line.trim().rsplit(' ').next().unwrap_or_default();
+        let address = address.to_owned();
+        Self {
+            child,
+            out,
+            address,
+        }
+    }
+
+    /// What it still said.
+    fn end(mut self) -> String {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-INT", &id]).status();
+        assert!(killed.expect("kill runs").success());
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("it ends");
+        assert!(self.child.wait().expect("it is ours").success());
+        rest
+    }
+}
+
+fn example(name: &str, options: &[&'static str]) -> PathBuf {
+    let source = format!("{ROOT}/c_examples/{name}.cpp");
+    program(Path::new(&source), options)
+}
+
+#[test]
+fn the_examples_talk_and_end_in_good_order() {
+    let server = Server::start(&example("echo_server", &["-std=c++17"]));
+    let dial = example("dial", &["-std=c++20", "-fno-exceptions"]);
+    let mut client = Command::new("timeout")
+        .arg("60")
+        .arg(&dial)
+        .args(["tcp", &server.address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = client.stdin.take().expect("it is piped");
+    said.write_all(b"hello\n").expect("it reads");
+    drop(said); // which tells the server that there is no more
+    let heard = client.wait_with_output().expect("it ends");
+    assert!(heard.status.success());
+    assert_eq!(heard.stdout, b"hello\n");
+    assert_eq!(server.end(), "echo_server: all ended, 1 served\n");
+    let refused = run(&dial, &["carrier pigeon", "localhost:1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(told_by(&refused).contains("unknown network carrier pigeon (netfd says so)"));
 }
 
 /// The header without what is its own.

@@ -274,6 +274,29 @@ static void what_is_left_when_the_time_is_up_is_closed()
     CHECK(closed == 1);
 }
 
+// The number is the lowest that is free, and so the next socket's.
+static void a_handler_whose_connection_was_closed_touches_no_other()
+{
+    pair others;
+    std::atomic<bool> is_same{false};
+    netfd::serve_options how;
+    how.drain_timeout = 1ms;
+    in_service server([&](const netfd::conn &peer) {
+        const int number = peer.fd();
+        std::error_code ec;
+        char byte;
+        CHECK(peer.read({&byte, 1}, ec) == 0 && ec == netfd::errc::closed);
+        others = make_pair();
+        is_same = others.first.fd() == number;
+    }, how);
+    const netfd::conn one = dial(server.door);
+    await([] { return netfd::stats().fibers > 0 && netfd::stats().parked == 2; });
+    server.stop();
+    server.join();
+    CHECK(is_same);
+    CHECK(others.first.write("x", fine()) == 1);
+}
+
 static void what_serve_is_told_reaches_it()
 {
     netfd::serve_options how;

@@ -87,6 +87,7 @@ static const scenario scenarios[] = {
     NAMED(a_handler_may_close_its_connection_before),
     NAMED(a_handler_may_keep_its_connection),
     NAMED(what_is_left_when_the_time_is_up_is_closed),
+    NAMED(a_handler_whose_connection_was_closed_touches_no_other),
     NAMED(what_serve_is_told_reaches_it),
 #ifdef __cpp_exceptions
     NAMED(what_blocks_throws_what_it_throws),
