@@ -116,6 +116,8 @@ static void what_is_thrown_is_a_system_error_whose_copies_do_not_fail()
 
 static void an_error_without_a_record_says_what_its_code_says()
 {
+    std::error_code ec;
+    CHECK(!netfd::dial("pigeon", "x", {}, ec)); // which has one, of another code
     const netfd::error error(netfd::errc::unexpected_end);
     CHECK(std::string_view(error.what()) == "unexpected end of stream");
     CHECK(error.record().code == 0);

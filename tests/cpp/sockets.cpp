@@ -74,6 +74,7 @@ static void a_second_close_says_closed()
 {
     const pair ends = make_pair();
     ends.first.close(fine());
+    CHECK(!ends.first && ends.first.fd() == -1);
     std::error_code ec;
     ends.first.close(ec);
     CHECK(ec == netfd::errc::closed);

@@ -75,6 +75,10 @@ static void several_buffers_go_as_one()
     std::vector<char> rest(20);
     CHECK(ends.second.readv({head, rest}, fine()) == 17);
     CHECK(std::string_view(head, 4) == "GET " && std::string_view(rest.data(), 13) == "/index.html\r\n");
+    std::error_code ec;
+    const bytes one(head);
+    CHECK(ends.second.readv({&one, std::size_t{INT_MAX} + 1}, ec) == 0);
+    CHECK(ec == std::errc::invalid_argument);
     const std::vector<const_bytes> many(3000, const_bytes("x"));
     CHECK(ends.first.writev(many, fine()) == 3000);
 }
