@@ -968,7 +968,7 @@ class conn : public socket {
     std::uint64_t copy_from(int source, std::int64_t max, std::error_code &ec) const noexcept
     {
         return until_end(max, ec, [&](std::int64_t, std::int64_t left) noexcept {
-            return static_cast<std::int64_t>(::netfd_copy(fd(), source, left));
+            return ::netfd_copy(fd(), source, left);
         });
     }
 
