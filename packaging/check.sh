@@ -159,6 +159,16 @@ holds 'every exported function has a manual page, and so has the library' sh -c 
         test -s man3/\$name.3 || echo \$name
     done <$at/exported | (! grep .)"
 holds 'the links lead to the library' test -f "$lib/libnetfd.so.0" -a -L "$lib/libnetfd.so"
+
+holds 'the ABI is the one on record, or has more' sh packaging/abi.sh
+grep skipped "$at/said"
+
+if command -v cargo-cinstall >/dev/null; then
+    . packaging/cinstall.sh
+else
+    echo 'skipped: cargo-c is not there'
+fi
+
 holds 'make uninstall' make -s uninstall DESTDIR="$at/root" PREFIX=$prefix
 holds 'and leaves no file' sh -c "find $at/root ! -type d | (! grep .)"
 
