@@ -191,4 +191,20 @@ else
     echo "(OpenSSL's headers are not installed: fiber_tls is left out)"
 fi
 
+# neighbour PROGRAM WHAT [ARGUMENTS...]: each checks what it claims, and says so.
+neighbour() {
+    program=$1 library=$2
+    shift 2
+    say "Neighbours: $library"
+    case " ${NEIGHBOURS:-} " in
+    *" $program "*) NETFD_WORKERS=1 timeout 60 "$program" "$@" ;;
+    *) echo "($library's headers are not installed: $program is left out)" ;;
+    esac
+}
+
+neighbour openssl_bio OpenSSL
+neighbour libcurl_fetch libcurl
+neighbour libuv_handoff libuv
+neighbour asio_handoff asio
+
 say "All went well"

@@ -4,12 +4,13 @@
  * Shows netfd_listen_fds(). systemd makes the sockets, starts the server when
  * somebody comes, and keeps those who come meanwhile in the queue: the server
  * needs no rights for its port, and may be restarted without refusing anyone.
- * Says hello on each listener that it was passed, until SIGTERM fires a token.
+ * Says hello on each listener that it was passed, or on those with the name
+ * that it is given, until SIGTERM fires a token.
  *
  * Build: make -C c_examples; or, once that has built the library,
  *   cc -std=c99 -pthread -Iinclude c_examples/systemd.c -o systemd \
  *      -Lc_examples/build -lnetfd -Wl,-rpath,c_examples/build
- * Run: systemd-socket-activate -l 8080 c_examples/build/systemd
+ * Run: systemd-socket-activate -l 8080 c_examples/build/systemd [NAME]
  */
 #define _POSIX_C_SOURCE 200809L
 #include "netfd.h"
@@ -63,9 +64,7 @@ int main(int argc, char **argv)
     struct sigaction action;
     int i, n;
 
-    (void)argc;
-    /* Those named "web" alone would be netfd_listen_fds("web", ...). */
-    n = (int)check(netfd_listen_fds(NULL, listeners, LISTENERS));
+    n = (int)check(netfd_listen_fds(argc > 1 ? argv[1] : NULL, listeners, LISTENERS));
     if (n == 0) {
         fprintf(stderr, "%s: nobody passed a socket; start it so:\n"
                 "  systemd-socket-activate -l 8080 %s\n", argv[0], argv[0]);
