@@ -123,6 +123,23 @@ fn no_line_of_the_header_is_longer_than_a_terminal_is_wide() {
     }
 }
 
+/// Whoever has a file that was installed, and nothing else, knows its licence.
+#[test]
+fn every_header_says_what_its_licence_is() {
+    let folder = committed();
+    let folder = fs::read_dir(folder.parent().expect("it lies in a folder"));
+    let mut seen = 0;
+    for file in folder.expect("include/ is there") {
+        let path = file.expect("it is listed").path();
+        let text = fs::read_to_string(&path).expect("it is text");
+        let top = text.lines().take(10).collect::<Vec<_>>().join("\n");
+        let line = concat!("SPDX-License-Identifier: ", env!("CARGO_PKG_LICENSE"));
+        assert!(top.contains(line), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
 /// Compiles a file that includes the header twice.
 fn compiles(compiler: &str, standard: &str, extension: &str) {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
