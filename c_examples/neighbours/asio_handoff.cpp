@@ -67,7 +67,7 @@ static std::atomic<int> late;
 static void welcome(int fd, void *) {
     char text[32];
 
-    check(netfd_set_read_deadline(fd, netfd_after(1 * SECOND)));
+    check(netfd_set_read_deadline(fd, netfd_after(2 * SECOND)));
     ssize_t len = read_first_line(fd, text, sizeof text);
     if (len < 0) {
         if (len == NETFD_EDEADLINE) late++;

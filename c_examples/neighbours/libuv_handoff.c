@@ -54,7 +54,7 @@ static void welcome(int fd, void *arg)
     (void)arg;
     if (guest == NULL)
         return; /* netfd_serve() destroys the descriptor */
-    check(netfd_set_read_deadline(fd, netfd_after(1 * SECOND)));
+    check(netfd_set_read_deadline(fd, netfd_after(2 * SECOND)));
     guest->len = read_first_line(fd, guest->line, sizeof guest->line);
     if (guest->len < 0) {
         if (guest->len == NETFD_EDEADLINE && netfd_write(fd, "so long\n", 8) < 0)

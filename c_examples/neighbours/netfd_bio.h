@@ -95,7 +95,8 @@ static inline int netfd_bio_result(BIO *bio, ssize_t result, int retry)
     return -1;
 }
 
-static inline int netfd_bio_read(BIO *bio, char *buf, int len)
+/* Reads into `in`, or writes from `out` where that is given. */
+static inline int netfd_bio_transfer(BIO *bio, char *in, const char *out, int len)
 {
     struct netfd_bio *of = (struct netfd_bio *)BIO_get_data(bio);
     struct netfd_bio_errors errors;
@@ -106,28 +107,25 @@ static inline int netfd_bio_read(BIO *bio, char *buf, int len)
         return 0;
     if (fiber)
         netfd_bio_put_aside(&errors);
-    result = netfd_read(of->fd, buf, (size_t)len);
+    if (out != NULL)
+        result = netfd_write(of->fd, out, (size_t)len);
+    else
+        result = netfd_read(of->fd, in, (size_t)len);
     if (fiber)
         netfd_bio_put_back(&errors);
-    of->ended = result == 0;
-    return netfd_bio_result(bio, result, BIO_FLAGS_READ);
+    if (out == NULL)
+        of->ended = result == 0;
+    return netfd_bio_result(bio, result, out != NULL ? BIO_FLAGS_WRITE : BIO_FLAGS_READ);
+}
+
+static inline int netfd_bio_read(BIO *bio, char *buf, int len)
+{
+    return netfd_bio_transfer(bio, buf, NULL, len);
 }
 
 static inline int netfd_bio_write(BIO *bio, const char *buf, int len)
 {
-    struct netfd_bio *of = (struct netfd_bio *)BIO_get_data(bio);
-    struct netfd_bio_errors errors;
-    int fiber = netfd_in_fiber();
-    ssize_t result;
-
-    if (of == NULL || len <= 0)
-        return 0;
-    if (fiber)
-        netfd_bio_put_aside(&errors);
-    result = netfd_write(of->fd, buf, (size_t)len);
-    if (fiber)
-        netfd_bio_put_back(&errors);
-    return netfd_bio_result(bio, result, BIO_FLAGS_WRITE);
+    return netfd_bio_transfer(bio, NULL, buf, len);
 }
 
 static inline int netfd_bio_puts(BIO *bio, const char *text)
