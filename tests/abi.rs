@@ -44,8 +44,14 @@ fn prototypes(code: &str) -> Vec<String> {
     found
 }
 
-/// The structs that have a body, with the names of their fields.
-fn structs(code: &str) -> Vec<(String, Vec<String>)> {
+/// A field's name, and how it is declared: a callback's prototype has no size.
+struct Field {
+    name: String,
+    declared: String,
+}
+
+/// The structs that have a body, with their fields.
+fn structs(code: &str) -> Vec<(String, Vec<Field>)> {
     let name_of = |field: &str| {
         let field = match field.split_once("(*") {
             Some((_, pointer)) => pointer.split(')').next().unwrap_or_default(),
@@ -59,7 +65,11 @@ fn structs(code: &str) -> Vec<(String, Vec<String>)> {
         let (name, rest) = part.split_once(" {\n")?;
         let (body, _) = rest.split_once("\n}")?;
         let fields = body.split(';').map(str::trim).filter(|it| !it.is_empty());
-        Some((name.to_owned(), fields.map(name_of).collect()))
+        let fields = fields.map(|field| Field {
+            name: name_of(field),
+            declared: on_one_line(field),
+        });
+        Some((name.to_owned(), fields.collect()))
     });
     bodies.filter(|(name, _)| !name.contains(';')).collect()
 }
@@ -91,10 +101,14 @@ fn measured() -> String {
             program,
             "printf(\"\\nstruct {name}: %zu bytes\\n\", sizeof(struct {name}));"
         );
-        for field in fields {
+        for Field {
+            name: field,
+            declared,
+        } in fields
+        {
             let _ = writeln!(
                 program,
-                "printf(\"  {field}: at %zu, %zu bytes\\n\", offsetof(struct {name}, {field}), \
+                "printf(\"  {declared}: at %zu, %zu bytes\\n\", offsetof(struct {name}, {field}), \
                  sizeof(((struct {name} *)0)->{field}));"
             );
         }
@@ -150,7 +164,8 @@ fn the_record_has_every_function_and_every_struct() {
     for name in named {
         let fields = found.iter().find(|(it, _)| it == name);
         let fields = &fields.unwrap_or_else(|| panic!("{name} is missing")).1;
-        assert_eq!(fields.first().map(String::as_str), Some("size"), "{name}");
+        let first = fields.first().map(|field| field.declared.as_str());
+        assert_eq!(first, Some("size_t size"), "{name}");
     }
     assert!(constants(&code).iter().any(|name| name == "ECLOSED"));
 }
