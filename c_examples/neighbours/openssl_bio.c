@@ -22,8 +22,11 @@ struct scene {
     int client, server;
     SSL *ssl;
     struct netfd_cancel *token;
-    struct netfd_group *running;
+    struct netfd_group *running, *held;
 };
+
+/* More than the buffers of two sockets take. */
+#define MUCH 1000000
 
 static void expect(int holds, const char *claim)
 {
@@ -34,7 +37,28 @@ static void expect(int holds, const char *claim)
     }
 }
 
-/* Echoes, until it reads "leave": then it is gone, without a farewell. */
+static char pattern(int i)
+{
+    return (char)('a' + i / 1000 % 26);
+}
+
+/* Reads nothing for a while, and then MUCH. */
+static void swallow(struct scene *scene, SSL *ssl)
+{
+    char buf[4096];
+    int have = 0, n, i;
+
+    check(netfd_group_wait(scene->held, NETFD_NO_DEADLINE, NULL));
+    while (have < MUCH) {
+        n = SSL_read(ssl, buf, sizeof buf);
+        expect(n > 0, "what was sent comes");
+        for (i = 0; i < n; i++, have++)
+            expect(buf[i] == pattern(have), "each byte of it once");
+    }
+}
+
+/* Echoes, but for two words. "hold" goes before much that it is slow to read;
+ * with "leave" it is gone, without a farewell. */
 static void serve(void *arg)
 {
     struct scene *scene = (struct scene *)arg;
@@ -44,8 +68,11 @@ static void serve(void *arg)
 
     NEED(netfd_bio_attach(ssl, scene->server, BIO_CLOSE));
     NEED(SSL_accept(ssl));
-    while ((n = SSL_read(ssl, buf, sizeof buf)) > 0 && memcmp(buf, "leave", 5) != 0)
+    while ((n = SSL_read(ssl, buf, sizeof buf)) > 0 && memcmp(buf, "leave", 5) != 0) {
+        if (memcmp(buf, "hold", 4) == 0)
+            swallow(scene, ssl);
         expect(SSL_write(ssl, buf, n) == n, "what came can be sent back");
+    }
     SSL_free(ssl); /* which destroys the descriptor */
     netfd_group_done(scene->running);
 }
@@ -126,19 +153,45 @@ static void echoes(struct scene *scene, const char *message)
            memcmp(back, message, (size_t)len) == 0, "the message comes back");
 }
 
+/* A write whose other end does not read: it ends at its deadline, in the middle
+ * of a record, and goes on from there when it is called once more. */
+static void writes_on(struct scene *scene)
+{
+    static char much[MUCH];
+    char back[64];
+    int i, n, why, said;
+
+    for (i = 0; i < MUCH; i++)
+        much[i] = pattern(i);
+    check(netfd_group_add(scene->held, 1));
+    expect(SSL_write(scene->ssl, "hold", 4) == 4, "it can be sent");
+    check(netfd_set_write_deadline(scene->client, netfd_after(100 * MS)));
+    n = SSL_write(scene->ssl, much, MUCH);
+    said = errno;
+    why = SSL_get_error(scene->ssl, n);
+    expect(n < 0 && why == SSL_ERROR_WANT_WRITE && said == ETIMEDOUT &&
+           netfd_bio_code(scene->ssl) == NETFD_EDEADLINE, "a deadline ends SSL_write()");
+    check(netfd_set_write_deadline(scene->client, netfd_after(10 * SECOND)));
+    check(netfd_group_done(scene->held));
+    ERR_clear_error();
+    expect(SSL_write(scene->ssl, much, MUCH) == MUCH, "the write goes on");
+    expect(SSL_read(scene->ssl, back, sizeof back) == 4, "and all of it came");
+}
+
 /* Two ends that are connected. */
 static void connect_ends(struct scene *scene)
 {
     struct sockaddr_storage at;
     socklen_t len = sizeof at;
     char text[NETFD_ADDR_TEXT];
-    int listener = (int)check(netfd_listen("tcp", "127.0.0.1:0", NULL));
+    int listener = (int)check(netfd_listen("tcp", "127.0.0.1:0", NULL)), little = 16384;
 
     check(netfd_local_addr(listener, (struct sockaddr *)&at, &len));
     check(netfd_addr_format((struct sockaddr *)&at, len, text, sizeof text));
     scene->client = (int)check(netfd_dial("tcp", text, NULL));
     scene->server = (int)check(netfd_accept(listener, NULL, NULL));
     check(netfd_destroy(listener));
+    setsockopt(scene->client, SOL_SOCKET, SO_SNDBUF, &little, sizeof little); /* else it grows */
     scene->ssl = (SSL *)need(SSL_new(client_context));
     NEED(SSL_set1_host(scene->ssl, "localhost"));
     NEED(netfd_bio_attach(scene->ssl, scene->client, BIO_CLOSE));
@@ -152,6 +205,7 @@ static void play(void *arg)
     int64_t begun;
     int n, said, why;
 
+    scene.held = (struct netfd_group *)need(netfd_group_new());
     scene.running = (struct netfd_group *)need(netfd_group_new());
     scene.token = (struct netfd_cancel *)need(netfd_cancel_new());
     connect_ends(&scene);
@@ -180,6 +234,9 @@ static void play(void *arg)
     ends_with(&scene, NETFD_ECANCELED, ECANCELED, "a token ends SSL_read()");
     check(netfd_set_cancel(scene.client, NULL));
     echoes(&scene, "after the token");
+
+    check(netfd_set_read_deadline(scene.client, netfd_after(10 * SECOND)));
+    writes_on(&scene);
 
     /* While we are parked in SSL_read(), somebody else's OpenSSL fails. */
     check(netfd_set_read_deadline(scene.client, netfd_after(50 * MS)));
@@ -212,6 +269,7 @@ static void play(void *arg)
     SSL_free(scene.ssl);
     expect(netfd_set_deadline(scene.client, 0) == NETFD_ECLOSED, "BIO_CLOSE destroys");
     netfd_cancel_free(scene.token);
+    netfd_group_free(scene.held);
     netfd_group_free(scene.running);
     printf("openssl_bio: in %s deadline, token and no SIGPIPE hold\n", who);
     if (arg != NULL)
