@@ -9,13 +9,14 @@
 mod common;
 
 use common::{await_that, shared_library, unix_path};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Against hanging: valgrind is slow.
@@ -96,6 +97,13 @@ fn build() -> &'static Path {
     })
 }
 
+/// What links a program with it.
+fn library() -> [String; 3] {
+    let build = build().display();
+    let rpath = format!("-Wl,-rpath,{build},--disable-new-dtags");
+    [format!("-L{build}"), "-lnetfd".to_owned(), rpath]
+}
+
 /// Whether a tool cannot be run, which is said.
 fn is_missing(tool: &str) -> bool {
     let missing = Command::new(tool).arg("--version").output().is_err();
@@ -137,27 +145,29 @@ impl Neighbour {
         missing
     }
 
-    fn compile(&self, program: &Path) {
-        let mut command = compiler(self.file, &[]);
-        command.arg(folder().join(self.file));
-        command.arg("-o").arg(program).arg("-L").arg(build());
-        let rpath = format!("-Wl,-rpath,{},--disable-new-dtags", build().display());
-        succeeds(command.args(["-lnetfd", &rpath]).args(self.links));
-    }
-
-    /// Its program, which each test has of its own, as the tests run at once.
-    fn program(&self, whose: &str) -> Option<PathBuf> {
+    /// Its program, which each test run compiles once.
+    fn program(&self) -> Option<PathBuf> {
+        static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
         if self.is_missing() {
             return None;
         }
-        let program = build().join(format!("{}-{whose}", self.file.replace('.', "-")));
-        self.compile(&program);
-        Some(program)
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = built.entry(self.file).or_insert_with(|| {
+            let program = build().join(self.file).with_extension("");
+            let mut command = compiler(self.file, &[]);
+            command
+                .arg(folder().join(self.file))
+                .arg("-o")
+                .arg(&program);
+            succeeds(command.args(library()).args(self.links));
+            program
+        });
+        Some(program.clone())
     }
 
     /// Runs it on a poller, with one worker that all fibers share.
     fn holds_on(&self, poller: &str) {
-        let Some(program) = self.program(poller) else {
+        let Some(program) = self.program() else {
             return;
         };
         let mut command = Command::new(program);
@@ -170,7 +180,7 @@ impl Neighbour {
         if is_missing("valgrind") {
             return;
         }
-        let Some(program) = self.program("valgrind") else {
+        let Some(program) = self.program() else {
             return;
         };
         let mut command = Command::new("valgrind");
@@ -317,12 +327,9 @@ fn what_the_guide_has_in_c_compiles() {
     let found = blocks("c");
     assert!(found.len() >= 4, "{}", found.len());
     for (n, block) in found.into_iter().enumerate() {
-        if block.contains("<openssl") && OPENSSL.is_missing() {
-            continue;
-        }
-        if block.contains("netfd_bio") && OPENSSL.is_missing()
-            || block.contains("netfd_curl") && LIBCURL.is_missing()
-        {
+        let needs = [("netfd_bio.h", OPENSSL), ("netfd_curl.h", LIBCURL)];
+        let needed = needs.iter().find(|(header, _)| block.contains(header));
+        if needed.is_some_and(|(_, neighbour)| neighbour.is_missing()) {
             continue;
         }
         let source = build().join(format!("guide-{n}.c"));
@@ -338,9 +345,7 @@ fn systemd_example() -> PathBuf {
         let program = build().join("systemd");
         let mut command = compiler("systemd.c", &[]);
         command.arg(root().join("c_examples/systemd.c"));
-        command.arg("-o").arg(&program).arg("-L").arg(build());
-        let rpath = format!("-Wl,-rpath,{},--disable-new-dtags", build().display());
-        succeeds(command.args(["-lnetfd", &rpath]));
+        succeeds(command.arg("-o").arg(&program).args(library()));
         program
     });
     made.clone()
