@@ -36,8 +36,10 @@ archive=target/package/libnetfd.a
 (cd "$at" && cc -std=gnu99 -Wall -Wextra -Werror -g -fPIC -I "$OLDPWD/include" -c types.c -o types.o)
 cp "$archive" "$at/libnetfd.a"
 strip --strip-debug "$at/libnetfd.a"
-sed 's/^    netfd_\*;/    netfd_*; type_of_netfd_*;/' packaging/netfd.map >"$at/map"
-grep -q type_of "$at/map"
+{
+    cat packaging/netfd.map
+    echo 'types { global: type_of_netfd_*; };'
+} >"$at/map"
 soname=$(objdump -p target/package/libnetfd.so.* | sed -n 's/^ *SONAME *//p')
 cc -shared -o "$at/library" "$at/types.o" "$at/libnetfd.a" -Wl,-soname,"$soname" \
     -Wl,--version-script="$at/map" -Wl,--gc-sections,-z,defs $(cat target/package/private)
