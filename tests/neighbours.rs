@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{await_that, shared_library, unix_path};
+use common::{await_that, is_missing, shared_library, unix_path};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -102,15 +102,6 @@ fn library() -> [String; 3] {
     let build = build().display();
     let rpath = format!("-Wl,-rpath,{build},--disable-new-dtags");
     [format!("-L{build}"), "-lnetfd".to_owned(), rpath]
-}
-
-/// Whether a tool cannot be run, which is said.
-fn is_missing(tool: &str) -> bool {
-    let missing = Command::new(tool).arg("--version").output().is_err();
-    if missing {
-        println!("skipped: {tool} is not installed");
-    }
-    missing
 }
 
 /// A compiler for a source of this name, as strict as it goes, with what it
