@@ -171,7 +171,7 @@ static void writes_on(struct scene *scene)
     why = SSL_get_error(scene->ssl, n);
     expect(n < 0 && why == SSL_ERROR_WANT_WRITE && said == ETIMEDOUT &&
            netfd_bio_code(scene->ssl) == NETFD_EDEADLINE, "a deadline ends SSL_write()");
-    check(netfd_set_write_deadline(scene->client, netfd_after(10 * SECOND)));
+    check(netfd_set_write_deadline(scene->client, netfd_after(30 * SECOND)));
     check(netfd_group_done(scene->held));
     ERR_clear_error();
     expect(SSL_write(scene->ssl, much, MUCH) == MUCH, "the write goes on");
@@ -217,7 +217,7 @@ static void play(void *arg)
     why = SSL_get_error(scene.ssl, n);
     expect(n < 0 && (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) &&
            netfd_bio_code(scene.ssl) == NETFD_EDEADLINE, "a handshake ends at its deadline");
-    check(netfd_set_deadline(scene.client, netfd_after(10 * SECOND)));
+    check(netfd_set_deadline(scene.client, netfd_after(30 * SECOND)));
     beside(serve, &scene);
     expect(SSL_connect(scene.ssl) == 1, "the handshake goes on");
     echoes(&scene, "hello");
@@ -226,7 +226,7 @@ static void play(void *arg)
     check(netfd_set_read_deadline(scene.client, begun + 50 * MS));
     ends_with(&scene, NETFD_EDEADLINE, ETIMEDOUT, "a deadline ends SSL_read()");
     expect(netfd_now() - begun >= 50 * MS, "not before it has passed");
-    check(netfd_set_read_deadline(scene.client, netfd_after(10 * SECOND)));
+    check(netfd_set_read_deadline(scene.client, netfd_after(30 * SECOND)));
     echoes(&scene, "after the deadline");
 
     check(netfd_set_cancel(scene.client, scene.token));
@@ -235,7 +235,7 @@ static void play(void *arg)
     check(netfd_set_cancel(scene.client, NULL));
     echoes(&scene, "after the token");
 
-    check(netfd_set_read_deadline(scene.client, netfd_after(10 * SECOND)));
+    check(netfd_set_read_deadline(scene.client, netfd_after(30 * SECOND)));
     writes_on(&scene);
 
     /* While we are parked in SSL_read(), somebody else's OpenSSL fails. */
