@@ -1743,7 +1743,8 @@ int netfd_group_add(struct netfd_group *g, int n);
  *
  * # Safety
  *
- * As for netfd_group_add().
+ * `g` is NULL or a group that was not freed before the call. Whoever waited
+ * for this piece of work may free it though the call has not returned.
  */
 int netfd_group_done(struct netfd_group *g);
 

@@ -227,7 +227,8 @@ pub unsafe extern "C-unwind" fn netfd_group_add(g: *mut Group, n: c_int) -> c_in
 ///
 /// # Safety
 ///
-/// As for netfd_group_add().
+/// `g` is NULL or a group that was not freed before the call. Whoever waited
+/// for this piece of work may free it though the call has not returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn netfd_group_done(g: *mut Group) -> c_int {
     boundary("done", || {

@@ -265,7 +265,8 @@ class Header:
         for name, size, body in re.findall(
             r"^struct (\w+): (\d+) bytes\n((?:  .*\n?)*)", text, re.M
         ):
-            rows = re.findall(r"  (\w+): at (\d+), (\d+) bytes", body)
+            # The name ends a declaration, but for what a function takes and how long an array is.
+            rows = re.findall(r"  .*?(\w+)(?:\)\(.*\)|\[\w+\])?: at (\d+), (\d+) bytes", body)
             self.layout[name] = (size, {field: (at, bytes_) for field, at, bytes_ in rows})
 
     def structs_of(self, page):
