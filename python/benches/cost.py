@@ -4,9 +4,10 @@
     python cost.py [ROUNDS]
 
 Rounds of 100 calls of 64 bytes each, taking turns, so that whatever else the
-machine does falls on all alike; the medians are told, of the thread's own time. "netfd_read" is the bare
-call through ctypes, as the package makes it; "with argtypes" the same function
-with its signature declared. It fails above the limits that the project has set.
+machine does falls on all alike; the medians are told, of the thread's own time.
+"netfd_read" is the bare call through ctypes, as the package makes it; "with
+argtypes" the same function with its signature declared. It fails above the
+limits that the project has set.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import socket
 import threading
 import time
 import unittest
-from typing import Any, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any, Callable
 
 import netfd
 

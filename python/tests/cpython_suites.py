@@ -108,7 +108,7 @@ def child(whose: str, module: str, out: str, names: list[str]) -> None:
         json.dump(result.told, file)
 
 
-def run(whose: str, module: str, names: "list[str] | None" = None) -> dict[str, list[str]]:
+def run(whose: str, module: str, names: list[str] | None = None) -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "told")
         command = [sys.executable, os.path.abspath(__file__), "--child", whose, module, out]

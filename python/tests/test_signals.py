@@ -16,8 +16,9 @@ import time
 import unittest
 from typing import Any, Callable
 
-import netfd
 from common import GUARD, Case, Thread, fill, until
+
+import netfd
 from netfd import _signals
 
 

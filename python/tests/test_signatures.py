@@ -98,7 +98,11 @@ def allowed(text: str, named: bool = True) -> list[Any]:
 class Signatures(unittest.TestCase):
     def test_the_header_is_read_whole(self) -> None:
         with open(HEADER, encoding="utf-8") as file:
-            mentioned = set(re.findall(r"^[^*/#\n]*\b(netfd_\w+)\($|^[^*/#\n]*\b(netfd_\w+)\(", file.read(), re.M))
+            mentioned = set(
+                re.findall(
+                    r"^[^*/#\n]*\b(netfd_\w+)\($|^[^*/#\n]*\b(netfd_\w+)\(", file.read(), re.M
+                )
+            )
         names = {a or b for a, b in mentioned}
         self.assertGreaterEqual(len(prototypes()), 50)
         self.assertEqual(names - set(prototypes()), set())

@@ -20,8 +20,9 @@ import unittest
 import warnings
 from typing import Any, Callable
 
-import netfd
 from common import GUARD, Case, Thread, fill, in_child, in_socket_s_place, until, until_parked
+
+import netfd
 
 
 class Close(Case):
@@ -414,7 +415,8 @@ class Drop(Case):
                         call(sock)
                     raised.append(type(caught.exception))
                 self.assertTrue(
-                    issubclass(raised[1], raised[0]) or {*raised} == {TypeError, BufferError}, raised
+                    issubclass(raised[1], raised[0]) or {*raised} == {TypeError, BufferError},
+                    raised,
                 )
 
     def test_every_kind_of_buffer_is_sent_whole(self) -> None:
@@ -464,8 +466,10 @@ class Drop(Case):
             got += theirs.recv(1 << 20)
         for thread in threads:
             thread.result()
-        self.assertEqual({bytes(got[at : at + size]) for at in range(0, len(got), size)},
-                         {letter * size for letter in (b"a", b"b", b"c", b"d")})
+        self.assertEqual(
+            {bytes(got[at : at + size]) for at in range(0, len(got), size)},
+            {letter * size for letter in (b"a", b"b", b"c", b"d")},
+        )
 
     def test_the_gil_is_let_go_in_a_blocked_call(self) -> None:
         ours, theirs = self.pair()
@@ -488,7 +492,10 @@ class Drop(Case):
             with tempfile.TemporaryFile() as file:
                 file.write(b"0123456789")
                 file.flush()
-                for call in (lambda: ours.sendfile(file, 2, 5), lambda: Thread(lambda: ours.sendfile(file, 2, 5)).result()):
+                for call in (
+                    lambda: ours.sendfile(file, 2, 5),
+                    lambda: Thread(lambda: ours.sendfile(file, 2, 5)).result(),
+                ):
                     self.assertEqual(call(), 5)
                     self.assertEqual(file.tell(), 7)
                     self.assertEqual(theirs.recv(100), b"23456")
@@ -656,9 +663,24 @@ thread.join()
             pem = os.path.join(folder, "pem")
             try:
                 subprocess.run(
-                    ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                     "-subj", "/CN=localhost", "-keyout", pem, "-out", pem + ".crt"],
-                    check=True, capture_output=True,
+                    [
+                        "openssl",
+                        "req",
+                        "-x509",
+                        "-newkey",
+                        "rsa:2048",
+                        "-nodes",
+                        "-days",
+                        "2",
+                        "-subj",
+                        "/CN=localhost",
+                        "-keyout",
+                        pem,
+                        "-out",
+                        pem + ".crt",
+                    ],
+                    check=True,
+                    capture_output=True,
                 )
             except FileNotFoundError:
                 self.skipTest("no openssl(1) to make a certificate with")
@@ -667,7 +689,9 @@ thread.join()
             for order in ("ssl first", "ssl last"):
                 told = subprocess.run(
                     [sys.executable, "-c", program, order, pem],
-                    capture_output=True, text=True, timeout=2 * GUARD,
+                    capture_output=True,
+                    text=True,
+                    timeout=2 * GUARD,
                 )
                 self.assertEqual((told.stdout, told.stderr), ("b'hello' b'late'\n", ""), order)
 

@@ -12,10 +12,9 @@ from typing import Any, Callable
 from . import _ffi, _signals
 from ._errors import error, text
 from ._ffi import lib
-from ._socket import Socket, _nanoseconds
+from ._guarded import nanoseconds
+from ._socket import Socket
 from ._token import CancelToken
-
-
 
 # The timeout that is not given: the standard library's default one.
 _DEFAULT: Any = object()
@@ -30,7 +29,7 @@ _KINDS = {
 
 
 def _text_of(address: str | tuple[str, int | str]) -> str:
-    """"host:port", also of a tuple as socket.create_connection() takes it."""
+    """ "host:port", also of a tuple as socket.create_connection() takes it."""
     if isinstance(address, str):
         where = address
     else:
@@ -54,9 +53,7 @@ def _span(seconds: float | None) -> int:
     return int(seconds * 1e9) if seconds > 0 else -1
 
 
-def _keepalive(
-    how: Any, idle: float | None, interval: float | None, count: int | None
-) -> None:
+def _keepalive(how: Any, idle: float | None, interval: float | None, count: int | None) -> None:
     how.keepalive_idle = _span(idle)
     how.keepalive_interval = _span(interval)
     how.keepalive_count = 0 if count is None else count if count > 0 else -1
@@ -194,7 +191,7 @@ def dial(
     """
     where = _text_of(address)
     lasts = socket.getdefaulttimeout() if timeout is _DEFAULT else timeout
-    until = _nanoseconds(deadline) if deadline is not None else 0
+    until = nanoseconds(deadline) if deadline is not None else 0
     if lasts is not None:
         if lasts < 0:
             raise ValueError("Timeout value out of range")
