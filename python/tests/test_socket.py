@@ -643,7 +643,7 @@ def serve():
         try:
             tls.settimeout(0.05)
             tls.recv(1)
-        except TimeoutError:
+        except socket.timeout:
             tls.sendall(b"late")
         tls.settimeout(None)
         tls.unwrap()

@@ -186,12 +186,14 @@ class Guarded(Stock):
     def _goes_on(self, code: int) -> bool:
         """Whether what ended a call was not meant for it."""
         if code == EINTR:
-            return True  # handlers have run, and did not raise
+            _signals.handle()
+            return True  # none raised
         if code != ECANCELED or self._fd < 0 or (self._token is not None and self._token.fired):
             return False
         with _signals.lock:  # when whoever lent the fired token has it back
             if self._fd >= 0:
                 lib.netfd_set_cancel(self._fd, None if self._token is None else self._token._c)
+        _signals.handle()
         return True
 
     def _error(self, code: int) -> Exception:
@@ -238,8 +240,9 @@ class Guarded(Stock):
         elif not self._park(events, until, _signals.SHORT):
             with _signals.Watcher(self._rouse) as watches:
                 pause = 0 if watches else _signals.SHORT
+                _signals.handle()
                 while not self._park(events, until, pause):
-                    pass
+                    _signals.handle()
 
     def _park(self, events: int, until: int, pause: int) -> bool:
         """As _wait(), but for `pause` nanoseconds at most; 0: as long as it takes."""

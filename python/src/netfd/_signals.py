@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Callable
 
@@ -52,6 +53,15 @@ def _in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
+def handle() -> None:
+    """Runs the handlers of signals that have come.
+
+    The interpreter does so between two steps, but not in a child that a thread
+    of Python 3.13 has forked off; this asks, whatever the version.
+    """
+    signal.pthread_kill(_thread.get_ident(), 0)
+
+
 class Watcher:
     """While it is entered, a signal calls `rouse`, on a thread of its own.
 
@@ -65,7 +75,6 @@ class Watcher:
         self._before: list[int] = []
         self._pipe: tuple[int, ...] = ()
         self._watches = False
-        self._over = False
 
     def __enter__(self) -> bool:
         listen = functools.partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
@@ -100,23 +109,27 @@ class Watcher:
             # Not before: no signal is to be written to a number that is
             # another's. And a handler that forked has no watcher.
             if self._watches and os.getpid() == self._pid:
-                self._over = True
-                try:
-                    os.write(self._pipe[1], _STOP)
-                except BlockingIOError:
-                    pass  # there is enough for it to wake
+                self._tell_to_stop()
             else:
                 for fd in self._pipe:
                     os.close(fd)
             self._pipe = ()
             self._watches = False
 
+    def _tell_to_stop(self) -> None:
+        while True:
+            try:
+                os.write(self._pipe[1], _STOP)
+                return
+            except BlockingIOError:
+                time.sleep(0.001)  # full of signals, which it is reading
+
     def _watch(self, ear: int, mouth: int) -> None:
         try:
             while True:
-                numbers = os.read(ear, 512).replace(_STOP, b"")
-                self._pass_on(numbers)
-                if self._over:
+                numbers = os.read(ear, 512)
+                self._pass_on(numbers.replace(_STOP, b""))
+                if _STOP in numbers:
                     break
                 self._rouse()
         finally:
