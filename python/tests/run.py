@@ -38,10 +38,8 @@ def main() -> int:
         print(f"{test.id()} skipped: {reason}")
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     good = not failed and result.passed > 0
-    print(
-        f"test result: {'ok' if good else 'FAILED'}. {result.passed} passed; {failed} failed; 0 ignored",
-        flush=True,
-    )
+    word = "ok" if good else "FAILED"
+    print(f"test result: {word}. {result.passed} passed; {failed} failed; 0 ignored", flush=True)
     return 0 if good else 1
 
 

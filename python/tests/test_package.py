@@ -6,8 +6,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from typing import Any
 
@@ -76,6 +78,24 @@ class Package(Case):
     def test_a_library_that_is_another_is_told_of(self) -> None:
         told = run("import netfd", NETFD_LIBRARY="libc.so.6")
         self.assertIn("ImportError: netfd: libc.so.6 is too old: it has no netfd_", told.stderr)
+
+    def test_without_one_of_its_own_it_takes_the_system_s_by_its_soname(self) -> None:
+        if not os.path.isabs(netfd.library):
+            self.skipTest("the library is the system's")
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(
+                os.path.dirname(netfd.__file__),
+                os.path.join(folder, "netfd"),
+                ignore=shutil.ignore_patterns("*.so*", "__pycache__"),
+            )
+            os.symlink(netfd.library, os.path.join(folder, "libnetfd.so.0"))
+            told = run(
+                "import netfd; print(netfd.library, netfd.listen('127.0.0.1:0').close())",
+                PYTHONPATH=folder,
+                LD_LIBRARY_PATH=folder,
+                NETFD_LIBRARY="",
+            )
+        self.assertEqual((told.stdout, told.stderr), ("libnetfd.so.0 None\n", ""))
 
     def test_it_may_be_imported_in_a_thread_first(self) -> None:
         told = run(

@@ -251,10 +251,10 @@ class Signals(Case):
                 signal.alarm(int(GUARD))
 
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.12)
         parent = os.getpid()
         until_sent = threading.Timer(0.5, theirs.send, (b"xx",))
-        until_sent.start()
+        until_sent.start()  # first: a child would wait for this thread
+        signal.setitimer(signal.ITIMER_REAL, 0.12)
         byte = ours.recv(1)
         if os.getpid() != parent:
             os._exit(0 if byte == b"x" else 1)
