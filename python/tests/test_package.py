@@ -44,6 +44,15 @@ class Package(Case):
         self.assertEqual([each.stderr for each in told], ["", ""])
         self.assertEqual(told[0].stdout, "b'hello'\nthe listener was closed, and accept() woke\n")
 
+    def test_each_python_program_of_the_library_s_readme_runs(self) -> None:
+        if not os.path.exists(os.path.join(PYTHON, "..", "Cargo.toml")):
+            self.skipTest("the library's sources are elsewhere")
+        programs = re.findall(r"^```python\n(.*?)^```", text("..", "README.md"), re.M | re.S)
+        self.assertGreaterEqual(len(programs), 1)
+        for program in programs:
+            told = run(program)
+            self.assertEqual((told.returncode, told.stderr), (0, ""))
+
     def test_every_method_that_the_readme_names_is_there(self) -> None:
         names = set(re.findall(r"`(?:sock|token)\.(\w+)\(", text("README.md")))
         self.assertGreaterEqual(len(names), 5)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# Room to receive into: from hand to hand, so that a handler that runs in the
-# middle of a call gets another.
-ROOM = 1 << 16
-rooms: list[Any] = []
-Room = ctypes.c_char * ROOM
+# Room to receive into, of two sizes: from hand to hand, so that a handler that runs
+# in the middle of a call gets another.
+SMALL_ROOM, ROOM = 1 << 12, 1 << 16
+SMALL: tuple[list[Any], Any] = ([], ctypes.c_char * SMALL_ROOM)
+LARGE: tuple[list[Any], Any] = ([], ctypes.c_char * ROOM)
 
 # What a writable buffer looks like to ctypes; the length is told beside it.
 bytes_at = (ctypes.c_char * 0).from_buffer

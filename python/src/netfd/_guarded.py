@@ -219,6 +219,10 @@ class Guarded(Stock):
                 timeout = self._timeout
                 if timeout == 0 or (timeout is None and flags & NEVER_WAITS):
                     raise
+            except OSError as failed:
+                if failed.errno == errno.EBADF and self._fd < 0:
+                    raise error(ECLOSED) from None
+                raise
             if until < 0:
                 until = 0 if not timeout else lib.netfd_now() + int(timeout * 1e9)
             self._wait(events, until)
@@ -251,9 +255,9 @@ class Guarded(Stock):
         pause = pause and lib.netfd_now() + pause
         self._waiting.append(me)  # before it looks: see set_deadline()
         try:
-            if handles_signals:
-                lib.netfd_set_interruptible(1)
             while True:
+                if handles_signals:
+                    lib.netfd_set_interruptible(1)  # a handler may have waited, too
                 limit = until
                 if self._limits is not None:
                     own = self._limits[events == WRITABLE]

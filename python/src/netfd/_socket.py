@@ -14,7 +14,7 @@ from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 from . import _ffi, _signals
-from ._buffers import ROOM, Pinned, Room, address_of, bytes_at, rooms
+from ._buffers import LARGE, ROOM, SMALL, SMALL_ROOM, Pinned, address_of, bytes_at
 from ._errors import ClosedError, error
 from ._ffi import EDEADLINE, MOST, READABLE, WRITABLE, lib, recvfrom, sendto
 from ._guarded import DONTWAIT, EAGAIN, NEVER_WAITS, C, Guarded
@@ -93,7 +93,7 @@ class Socket(Guarded):
         code = self._enter(self._start, address)
         if timeout == 0 or code not in (errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN):
             if code:
-                raise OSError(code, os.strerror(code))
+                raise self._error(-code)
             return
         until = 0 if timeout is None else lib.netfd_now() + int(timeout * 1e9)
         pause = 0.001
@@ -115,7 +115,7 @@ class Socket(Guarded):
             if failed < 0:
                 raise self._error(failed)
         if code:
-            raise OSError(code, os.strerror(code))
+            raise self._error(-code)
 
     def _start(self, fd: int, address: Any) -> int:
         code: int = self._without_waiting(fd, C.connect_ex, address)
@@ -218,6 +218,7 @@ class Socket(Guarded):
             if bufsize < 0:
                 raise ValueError("negative buffersize in recv")
             return b""
+        rooms, Room = SMALL if bufsize <= SMALL_ROOM else LARGE
         try:
             target = rooms.pop()
         except IndexError:
