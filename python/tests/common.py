@@ -7,6 +7,7 @@ import contextlib
 import faulthandler
 import os
 import socket
+import tempfile
 import threading
 import time
 import unittest
@@ -35,6 +36,19 @@ class Case(unittest.TestCase):
         for end in made:
             self.addCleanup(end.close)
         return made[0], made[1]
+
+    def silent(self) -> str:
+        """An address where a connect waits: a unix listener whose queue is full."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        where = os.path.join(folder.name, "s")
+        full, first = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        self.addCleanup(full.close)
+        self.addCleanup(first.close)
+        full.bind(where)
+        full.listen(0)
+        first.connect(where)
+        return where
 
     def connected(self) -> tuple[netfd.Socket, netfd.Socket]:
         """Over TCP."""

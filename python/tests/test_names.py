@@ -95,19 +95,6 @@ class Dial(Case):
         with self.assertRaises(socket.gaierror):
             netfd.dial("no.such.host.invalid:80", timeout=GUARD)
 
-    def silent(self) -> str:
-        """An address where a connect waits: a unix listener whose queue is full."""
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        full = socket.socket(socket.AF_UNIX)
-        self.addCleanup(full.close)
-        full.bind(folder.name + "/s")
-        full.listen(0)
-        first = socket.socket(socket.AF_UNIX)
-        self.addCleanup(first.close)
-        first.connect(full.getsockname())
-        return folder.name + "/s"
-
     def test_a_timeout_and_a_deadline_end_it(self) -> None:
         where = self.silent()
         for call in (

@@ -52,16 +52,9 @@ class Signals(Case):
         file = tempfile.TemporaryFile()
         file.truncate(1 << 20)
         self.addCleanup(file.close)
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        busy = netfd.Socket(socket.AF_UNIX)
-        self.addCleanup(busy.close)
-        busy.bind(folder.name + "/s")
-        busy.listen(0)
-        first, second = netfd.Socket(socket.AF_UNIX), netfd.Socket(socket.AF_UNIX)
-        self.addCleanup(first.close)
-        self.addCleanup(second.close)
-        first.connect(busy.getsockname())
+        where = self.silent()
+        client = netfd.Socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
         reader = ours.makefile("rb")
         self.addCleanup(reader.close)
         return {
@@ -77,8 +70,8 @@ class Signals(Case):
             "sendall": lambda: full.sendall(b"x"),
             "sendmsg": lambda: full.sendmsg([b"x"]),
             "sendfile": lambda: full.sendfile(file),
-            "connect": lambda: second.connect(busy.getsockname()),
-            "dial": lambda: netfd.dial(busy.getsockname(), "unix", timeout=None),
+            "connect": lambda: client.connect(where),
+            "dial": lambda: netfd.dial(where, "unix", timeout=None),
         }
 
     def test_a_handler_that_raises_ends_each_call(self) -> None:

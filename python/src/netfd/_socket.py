@@ -9,7 +9,6 @@ import operator
 import os
 import socket
 import struct
-import time
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from ._buffers import LARGE, ROOM, SMALL, SMALL_ROOM, Pinned, address_of, bytes_
 from ._errors import ClosedError, error
 from ._ffi import EDEADLINE, MOST, READABLE, WRITABLE, lib, recvfrom, sendto
 from ._guarded import DONTWAIT, EAGAIN, NEVER_WAITS, C, Guarded
+from ._token import CancelToken
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -91,31 +91,41 @@ class Socket(Guarded):
         self._obey(1)
         timeout = self._timeout
         code = self._enter(self._start, address)
-        if timeout == 0 or code not in (errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN):
-            if code:
-                raise self._error(-code)
+        if code == 0:
             return
+        full = code == errno.EAGAIN and self.family == socket.AF_UNIX
+        pending = code in (errno.EINPROGRESS, errno.EALREADY)
+        if timeout == 0 or not (full or pending):
+            raise self._error(-code)
         until = 0 if timeout is None else lib.netfd_now() + int(timeout * 1e9)
-        pause = 0.001
-        while code == errno.EAGAIN:  # a unix socket's: nothing is pending
-            if until and lib.netfd_now() >= until:
-                raise error(EDEADLINE)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.064)
-            self._obey(1)
-            code = self._enter(self._start, address)
-        if code == errno.EINPROGRESS or code == errno.EALREADY:
+        if full:
+            code = self._wait_for_room(address, until)
+        else:
             try:
                 self._wait(WRITABLE, until)
             except BaseException:
                 self._enter(self._give_up)
                 raise
-            code = 0
-            failed = self._enter(self._confirm)
-            if failed < 0:
-                raise self._error(failed)
-        if code:
-            raise self._error(-code)
+            code = self._enter(self._confirm)
+        if code < 0:
+            raise self._error(code)
+
+    def _wait_for_room(self, address: Any, until: int) -> int:
+        """Nothing is pending then, and nothing tells of room: netfd tries again."""
+        name = os.fsencode(address) if isinstance(address, str) else bytes(address)
+        raw = struct.pack("=H", self.family) + name + (b"" if name[:1] == b"\0" else b"\0")
+        main = get_ident() == _signals.main
+        while True:
+            token = CancelToken()
+            arguments = (None, 0, raw, len(raw), until, token._c)
+
+            def call() -> int:
+                code: int = self._enter(lib.netfd_connect, *arguments)  # noqa: B023
+                return code
+
+            code = _signals.apart(call, lambda _: None, token.fire) if main else call()
+            if code == 0 or not self._goes_on(code):
+                return code
 
     def _start(self, fd: int, address: Any) -> int:
         code: int = self._without_waiting(fd, C.connect_ex, address)
