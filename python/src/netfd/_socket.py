@@ -283,31 +283,52 @@ class Socket(Guarded):
         mingled.
         """
         timeout = self._timeout
-        whole = timeout is None and get_ident() != _signals.main and not flags
         until = 0 if not timeout else lib.netfd_now() + int(timeout * 1e9)
+        sent = 0
+        if type(data) is bytes and len(data) <= MOST:
+            # Mostly it goes in one piece, and nothing has to be pinned for more.
+            sent = self._send_part(data, len(data), flags, until)
+            if sent == len(data):
+                return
         with Pinned(data) as pinned:
-            sent = 0
             while True:
                 start = ctypes.c_void_p(pinned.address + sent)
-                size = min(pinned.size - sent, MOST)
+                sent += self._send_part(start, min(pinned.size - sent, MOST), flags, until)
+                if sent >= pinned.size:
+                    return
+                # The standard one's clock is looked at between two pieces, too.
+                if until and lib.netfd_now() >= until:
+                    raise error(EDEADLINE)
+
+    def _send_part(self, start: Any, size: int, flags: int, until: int) -> int:
+        """As much as goes at once; where no signal and no timeout can end it, all."""
+        timeout = self._timeout
+        me = get_ident()
+        whole = timeout is None and not flags and me != _signals.main
+        inside = self._inside
+        while True:
+            part: int
+            inside.append(me)
+            try:
+                if self._plain:
+                    self._unplain()
                 if whole:
-                    code = self._enter(_ffi.write, start, size)
-                    if 0 <= code < size:  # stopped after a part
-                        sent += code
-                        code = lib.netfd_last_error(None)
+                    part = _ffi.write(self._fd, start, size)
                 else:
-                    code = self._enter(sendto, start, size, flags | DONTWAIT, None, 0)
-                if code >= 0:
-                    sent += code
-                    if sent >= pinned.size:
-                        return
-                    # The standard one's clock is looked at between two pieces, too.
-                    if until and lib.netfd_now() >= until:
-                        raise error(EDEADLINE)
-                elif code == EAGAIN and timeout != 0 and not (timeout is None and flags & DONTWAIT):
-                    self._wait(WRITABLE, until)
-                elif not self._goes_on(code):
-                    raise self._error(code)
+                    part = sendto(self._fd, start, size, flags | DONTWAIT, None, 0)
+            finally:
+                inside.remove(me)
+            code = part
+            if whole and 0 <= part < size:
+                code = lib.netfd_last_error(None)  # what stopped it
+            if code >= 0:
+                return part
+            if code == EAGAIN and timeout != 0 and not (timeout is None and flags & NEVER_WAITS):
+                self._wait(WRITABLE, until)
+            elif not self._goes_on(code):
+                raise self._error(code)
+            if part > 0:
+                return part
 
     # What has addresses or control messages
 
