@@ -67,6 +67,8 @@ class Socket(Guarded):
             address = address_of(self.family, room.raw[: min(size.value, 128)])
             conn = Socket._made(fd, self.family, self.type, self.proto, timeout)
             return conn, conn.getpeername() if address is None else address
+        # netfd_accept() waits, and here the wait has a timeout of its own, or may not
+        # be. So it is the kernel's, which does not, between two waits in netfd.
         while True:
             try:
                 fd, address = self._by_stock(READABLE, 0, _accept)
@@ -182,10 +184,10 @@ class Socket(Guarded):
             if nbytes > size:
                 raise ValueError("buffer too small for requested bytes")
             size = nbytes
-        if not size:
-            return 0
         target = bytes_at(buffer)
-        if size > MOST:
+        if not 0 < size <= MOST:
+            if not size:
+                return 0
             size = MOST
         me = get_ident()
         n: int
@@ -201,14 +203,17 @@ class Socket(Guarded):
         if n < 0:
             arguments = (target, size, tries, None, None)
             n = self._finish(n, flags, READABLE, recvfrom, *arguments)
-        if flags & WAITALL and n < size and self._timeout is None and not flags & NEVER_WAITS:
+        if flags and n < size and self._waits_for_all(flags):
             n = self._receive_rest(memoryview(buffer).cast("B")[:size], n, flags)
         return n
 
+    def _waits_for_all(self, flags: int) -> bool:
+        if not flags & WAITALL or flags & (NEVER_WAITS | int(socket.MSG_PEEK)):
+            return False
+        return self._timeout is None and self.type == socket.SOCK_STREAM
+
     def _receive_rest(self, view: memoryview, n: int, flags: int) -> int:
         """MSG_WAITALL, which the kernel obeys on blocking descriptors only."""
-        if self.type != socket.SOCK_STREAM or flags & int(socket.MSG_PEEK):
-            return n
         while 0 < n < len(view):
             more = self.recv_into(view[n:], 0, flags & ~WAITALL)
             if not more:
