@@ -148,8 +148,9 @@ class Dial(Case):
         where = self.silent()
         self.addCleanup(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, interrupt))
         before = netfd.stats()["open_fds"]
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        self.assertRaises(Interrupted, lambda: netfd.dial(where, "unix", timeout=None))
+        with self.assertRaises(Interrupted):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            netfd.dial(where, "unix", timeout=None)
         until(lambda: netfd.stats()["open_fds"] == before, "the end of the dial")
 
 

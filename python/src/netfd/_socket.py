@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # What the standard class has for its own use.
 _accept: Any = C._accept  # type: ignore[attr-defined]
-_GiveUp: Any = socket._GiveupOnSendfile  # type: ignore[attr-defined]
+_GiveUp: Any = getattr(socket, "_GiveupOnSendfile", Exception)
 
 WAITALL = int(socket.MSG_WAITALL)
 
@@ -285,7 +285,7 @@ class Socket(Guarded):
         """As the standard one: its timeout is for all of it.
 
         Without one, outside the main thread, what several threads send is not
-        mingled.
+        mingled, unless a deadline is set meanwhile.
         """
         timeout = self._timeout
         until = 0 if not timeout else lib.netfd_now() + int(timeout * 1e9)
