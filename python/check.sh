@@ -33,7 +33,6 @@ case $found in
 *) echo "not the wheel's library: $found" && exit 1 ;;
 esac
 python tests/run.py
-python benches/cost.py 200
 if python -c 'import test.test_socket' 2>/dev/null; then
     python tests/cpython_suites.py
 else
