@@ -19,6 +19,8 @@
 mod error;
 
 mod sync {
+    pub use core::sync::atomic::AtomicU32 as Serials;
+    pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{
         AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering,
     };
@@ -26,7 +28,10 @@ mod sync {
 
 mod sys {
     //! The kernel: sleepers, and eventfds.
+    use crate::error::Result;
     use loom::sync::{Condvar, Mutex};
+
+    pub type Fd = i32;
 
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub enum Event {
@@ -36,9 +41,51 @@ mod sys {
         Readable,
     }
 
+    /// Numbers of eventfds: the worker's, four waiters', and those of tokens,
+    /// each of which is given out once, so that a late user is caught.
+    pub const NUMBERS: usize = 8;
+    const FIRST_OF_TOKENS: usize = 5;
+
+    pub struct Events {
+        state: [Event; NUMBERS],
+        /// Who polls them now.
+        polled: [u32; NUMBERS],
+        next: usize,
+    }
+
     loom::lazy_static! {
-        pub static ref EVENTS: Mutex<[Event; 4]> = Mutex::new([Event::Closed; 4]);
+        pub static ref EVENTS: Mutex<Events> = Mutex::new(Events {
+            state: [Event::Closed; NUMBERS],
+            polled: [0; NUMBERS],
+            next: FIRST_OF_TOKENS,
+        });
         pub static ref CHANGED: Condvar = Condvar::new();
+    }
+
+    /// close(2) of a token's eventfd.
+    pub fn close(fd: Fd) -> Result<()> {
+        let mut kernel = EVENTS.lock().expect("no model panics in here");
+        let at = fd as usize;
+        assert!(kernel.state[at] != Event::Closed, "closed once");
+        assert_eq!(kernel.polled[at], 0, "nobody polls it");
+        kernel.state[at] = Event::Closed;
+        Ok(())
+    }
+
+    pub mod process {
+        pub fn epoch() -> u32 {
+            crate::EPOCH
+        }
+    }
+
+    pub mod time {
+        pub fn now() -> i64 {
+            1
+        }
+
+        pub fn recent() -> i64 {
+            1
+        }
     }
 
     pub mod futex {
@@ -67,23 +114,45 @@ mod sys {
     }
 
     pub mod event {
-        use super::{CHANGED, EVENTS, Event};
+        use super::{CHANGED, EVENTS, Event, NUMBERS};
+        use crate::error::Result;
 
         pub fn signal(fd: i32) {
             let mut kernel = EVENTS.lock().expect("no model panics in here");
-            assert!(kernel[fd as usize] != Event::Closed, "a stranger's");
-            kernel[fd as usize] = Event::Readable;
+            let state = &mut kernel.state[fd as usize];
+            assert!(*state != Event::Closed, "a stranger's");
+            *state = Event::Readable;
             CHANGED.notify_all();
         }
 
         pub fn drain(fd: i32) {
-            set(fd, Event::Empty);
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            let state = &mut kernel.state[fd as usize];
+            assert!(*state != Event::Closed, "a stranger's");
+            *state = Event::Empty;
         }
 
-        /// eventfd(2) and close(2), and what a read leaves.
+        /// eventfd(2), for a token.
+        pub fn eventfd() -> Result<i32> {
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            let fd = kernel.next;
+            assert!(fd < NUMBERS, "the model has enough");
+            kernel.next += 1;
+            kernel.state[fd] = Event::Empty;
+            Ok(fd as i32)
+        }
+
+        /// eventfd(2) and close(2), for a waiter.
         pub fn set(fd: i32, state: Event) {
             let mut kernel = EVENTS.lock().expect("no model panics in here");
-            kernel[fd as usize] = state;
+            kernel.state[fd as usize] = state;
+        }
+
+        /// Whether close(2) has been called for each that a token had.
+        pub fn tokens_have_none() -> bool {
+            let kernel = EVENTS.lock().expect("no model panics in here");
+            let of_tokens = &kernel.state[super::FIRST_OF_TOKENS..];
+            of_tokens.iter().all(|state| *state == Event::Closed)
         }
 
         /// ppoll(2) of an eventfd.
@@ -94,32 +163,193 @@ mod sys {
         /// ppoll(2) of several.
         pub fn poll_any(fds: &[i32]) {
             let mut kernel = EVENTS.lock().expect("no model panics in here");
-            while !fds.iter().any(|fd| kernel[*fd as usize] == Event::Readable) {
+            for fd in fds {
+                assert!(kernel.state[*fd as usize] != Event::Closed, "a stranger's");
+                kernel.polled[*fd as usize] += 1;
+            }
+            while !fds
+                .iter()
+                .any(|fd| kernel.state[*fd as usize] == Event::Readable)
+            {
                 kernel = CHANGED.wait(kernel).expect("no model panics in here");
+            }
+            for fd in fds {
+                kernel.polled[*fd as usize] -= 1;
             }
         }
     }
 }
 
+#[path = "../src/fd/cancel.rs"]
+mod cancel;
 #[path = "../src/fiber/handover.rs"]
 mod handover;
+#[path = "../src/fd/look.rs"]
+mod look;
 #[path = "../src/fiber/mail.rs"]
 mod mail;
 #[path = "../src/fd/mutex.rs"]
 mod mutex;
 #[path = "../src/fd/queue.rs"]
 mod queue;
+#[path = "loom/tokens.rs"]
+mod tokens;
 #[path = "../src/park/waiter.rs"]
 mod waiter;
 #[path = "../src/fd/word.rs"]
 mod word;
 
 mod fd {
-    pub(crate) use crate::{queue, word};
+    pub(crate) use crate::{cancel, queue, word};
+}
+
+mod pool {
+    //! Where tokens come from: what was given back last is given out first.
+    use crate::cancel::Cancel;
+    use crate::error::Result;
+    use crate::sync::AtomicU32;
+    use core::marker::PhantomData;
+    use loom::sync::Mutex;
+
+    const TOKENS: usize = 3;
+
+    loom::lazy_static! {
+        static ref OBJECTS: [Cancel; TOKENS] = Default::default();
+        static ref FREE: Mutex<Vec<u32>> = Mutex::new((1..=TOKENS as u32).rev().collect());
+    }
+
+    pub trait Pooled: Default + Sync {
+        fn link(&self) -> &AtomicU32;
+    }
+
+    /// A pool of tokens, as loom's atomics cannot be in a static.
+    #[derive(Debug)]
+    pub struct Pool<T: 'static>(PhantomData<fn() -> T>);
+
+    impl Pool<Cancel> {
+        pub const fn new() -> Self {
+            Self(PhantomData)
+        }
+
+        pub fn get(&'static self, id: u32) -> Option<&'static Cancel> {
+            let objects: &'static [Cancel; TOKENS] = &OBJECTS;
+            objects.get(id.checked_sub(1)? as usize)
+        }
+
+        pub fn take(&'static self) -> Result<(u32, &'static Cancel)> {
+            let mut free = FREE.lock().expect("no model panics in here");
+            let id = free.pop().expect("the model has enough");
+            Ok((id, self.get(id).expect("it is in the list")))
+        }
+
+        pub fn put(&'static self, id: u32) {
+            let mut free = FREE.lock().expect("no model panics in here");
+            assert!(!free.contains(&id), "given back once");
+            free.push(id);
+        }
+
+        pub fn all_are_free() -> bool {
+            let free = FREE.lock().expect("no model panics in here");
+            free.len() == TOKENS
+        }
+    }
+}
+
+mod poll {
+    //! How a thread waits that waits for no descriptor but eventfds.
+    use crate::error::Result;
+    use crate::park::Waiter;
+    use crate::sys::{Fd, event};
+
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Place {
+        pub until: i64,
+    }
+
+    #[derive(Debug)]
+    pub struct Watch {
+        others: Vec<Fd>,
+        blind: bool,
+        pub place: Option<Place>,
+    }
+
+    impl Watch {
+        pub fn new(_: Fd, _: libc::c_short) -> Self {
+            Self {
+                others: Vec::new(),
+                blind: false,
+                place: None,
+            }
+        }
+
+        pub fn add(&mut self, event: Option<Fd>) {
+            self.others.extend(event);
+            self.blind |= event.is_none();
+        }
+
+        pub fn add_token(&mut self, event: Option<Fd>, _serial: u32) {
+            self.add(event);
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Outcome {
+        pub ready: libc::c_short,
+        pub other: bool,
+        pub signal: bool,
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Poller;
+
+    impl Poller {
+        pub fn wait(&mut self, watch: &Watch, _timeout: i64, _: &Waiter) -> Result<Outcome> {
+            if watch.blind {
+                return Ok(Outcome::default()); // after a while
+            }
+            event::poll_any(&watch.others);
+            Ok(Outcome {
+                other: true,
+                ..Outcome::default()
+            })
+        }
+    }
 }
 
 mod park {
-    pub use crate::waiter::{Slot, Waiter};
+    use crate::error::Result;
+    use crate::sys::{Event, event};
+    pub use crate::waiter::{Aside, Slot, Waiter};
+    use core::cell::Cell;
+
+    loom::thread_local! {
+        static ID: Cell<u32> = Cell::new(0);
+    }
+
+    /// Gives the calling thread the waiter `id`, and it an eventfd.
+    pub fn begin(id: u32) -> &'static Waiter {
+        let waiter = find(id).expect("there are enough");
+        waiter.set_event(id as i32);
+        event::set(id as i32, Event::Empty);
+        ID.with(|own| own.set(id));
+        waiter
+    }
+
+    /// The thread ends, and the number of its eventfd is another's.
+    pub fn end(id: u32) {
+        event::set(id as i32, Event::Closed);
+    }
+
+    pub fn with_waiter<T>(park: impl FnOnce(&'static Waiter, u32) -> Result<T>) -> Result<T> {
+        let id = ID.with(Cell::get);
+        park(find(id).expect("the thread has begun"), id)
+    }
+
+    pub fn need_event(_: &Waiter) {}
+
+    pub fn interruptible() -> bool {
+        false
+    }
 
     pub mod host {
         //! One fiber, and the mailbox of its worker.
@@ -217,6 +447,8 @@ struct Model {
     holders: AtomicU32,
     /// close(2) calls.
     closed: AtomicU32,
+    /// The token.
+    place: cancel::Place,
 }
 
 impl Model {
@@ -227,6 +459,7 @@ impl Model {
             inside: AtomicU32::new(0),
             holders: AtomicU32::new(0),
             closed: AtomicU32::new(0),
+            place: cancel::Place::default(),
         };
         let (tag, state) = this.mutex.renew(EPOCH, true);
         assert!(this.mutex.advance(tag, state, State::Open));
@@ -280,12 +513,10 @@ impl Model {
 
     /// `Call::poll`, with the eventfd as long as its thread lives.
     fn park(&self, id: u32, tag: Tag, turn: Turn, data: Data) -> Result<()> {
-        let waiter = park::find(id).expect("each thread has one");
+        let waiter = park::begin(id);
         let slot = self.mutex.slot(turn).expect("each turn has one");
-        waiter.set_event(id as i32);
-        event::set(waiter.event(), Event::Empty);
         let result = self.poll(id, tag, waiter, slot, data);
-        event::set(waiter.event(), Event::Closed); // as when its thread ends
+        park::end(id);
         result
     }
 
@@ -338,6 +569,7 @@ impl Model {
             assert_eq!(state, State::Destroying);
             assert_eq!(self.inside.load(Ordering::Acquire), 0, "all have left");
             assert!(self.mutex.advance(tag, state, State::Closing));
+            self.place.set(None);
             assert_eq!(self.closed.fetch_add(1, Ordering::AcqRel), 0);
         }
     }
@@ -375,13 +607,11 @@ fn copy(src: &Model, dst: &Model) -> Result<()> {
         dst.inside.fetch_add(1, Ordering::AcqRel);
         let tags = [src_in.tag, dst_in.tag];
         for (_, _, id) in both {
-            let waiter = park::find(id).expect("there are enough");
-            waiter.set_event(id as i32);
-            event::set(id as i32, Event::Empty);
+            park::begin(id);
         }
         let result = poll_both(both, tags);
         for (_, _, id) in both {
-            event::set(id as i32, Event::Closed); // another call's by now
+            park::end(id); // another call's by now
         }
         dst.inside.fetch_sub(1, Ordering::AcqRel);
         dst.leave(dst_in.tag, dst_in.held);

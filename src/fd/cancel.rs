@@ -18,7 +18,7 @@
 
 use crate::error::Result;
 use crate::pool::{Pool, Pooled};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Serials, spin_loop};
 use crate::sys::{self, Fd, event, process};
 
 const FIRED: u64 = 1 << 63;
@@ -47,7 +47,7 @@ impl Pooled for Cancel {
 
 static TOKENS: Pool<Cancel> = Pool::new();
 
-static SERIALS: AtomicU32 = AtomicU32::new(1);
+static SERIALS: Serials = Serials::new(1);
 
 /// The token known as `id`; 0 is none.
 pub fn find(id: u32) -> Option<&'static Cancel> {
@@ -201,7 +201,7 @@ impl Place {
                 None => return false,
                 Some(token) if !token.is_fired() => return false,
                 Some(_) if self.0.load(Ordering::Acquire) == id => return true,
-                Some(_) => {}
+                Some(_) => spin_loop(),
             }
         }
     }
@@ -214,6 +214,7 @@ impl Place {
             if held.is_some() && self.0.load(Ordering::Acquire) == id {
                 return held;
             }
+            spin_loop();
         }
     }
 }
