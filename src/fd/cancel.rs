@@ -192,18 +192,21 @@ impl Place {
     /// Whether the token that is set has fired.
     ///
     /// Nothing holds it over this look, so what is seen may be the next user
-    /// of the same memory: a fired one counts only if it is still set.
+    /// of the same memory: a fired one counts only if it is the one that is
+    /// set. (One that is replaced at this moment may be missed.)
     #[inline]
     pub fn is_fired(&self) -> bool {
-        loop {
-            let id = self.0.load(Ordering::Acquire);
-            match find(id) {
-                None => return false,
-                Some(token) if !token.is_fired() => return false,
-                Some(_) if self.0.load(Ordering::Acquire) == id => return true,
-                Some(_) => spin_loop(),
-            }
+        match find(self.0.load(Ordering::Acquire)) {
+            Some(token) if token.is_fired() => self.has_fired(),
+            _ => false,
         }
+    }
+
+    /// The same by a hold: an id that is found again may be the next user's.
+    #[cold]
+    fn has_fired(&self) -> bool {
+        let held = self.hold();
+        held.is_some_and(|held| held.token().is_some_and(Cancel::is_fired))
     }
 
     /// Holds the token that is set.

@@ -221,6 +221,11 @@ fn a_look_at_a_token_is_not_taken_in_by_the_next_user_of_its_memory() {
 }
 
 #[test]
+fn a_look_at_a_token_is_not_taken_in_by_the_one_after_next() {
+    a_look_meets_memory_that_is_used_again(true, |model| model.place.is_fired());
+}
+
+#[test]
 fn who_holds_a_token_holds_the_descriptors() {
     a_look_meets_memory_that_is_used_again(false, holds_one_that_fired);
     a_look_meets_memory_that_is_used_again(true, holds_one_that_fired);
