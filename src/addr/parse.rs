@@ -44,7 +44,8 @@ pub fn parse(name: &[u8], text: &[u8]) -> Result<Sockaddr> {
         return unix(text).map_err(|complaint| complaint.error);
     }
     let port = text.rsplit(|byte| *byte == b':').next();
-    if text.is_empty() || port.is_some_and(|port| port.starts_with(b"+")) {
+    let is_signed = |port: &[u8]| matches!(port.first(), Some(b'+' | b'-'));
+    if text.is_empty() || port.is_some_and(is_signed) {
         return Err(ADDRESS);
     }
     let read = host_port(&network, text).map_err(|complaint| complaint.error)?;
