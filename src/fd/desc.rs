@@ -2,6 +2,7 @@
 //! again, on EAGAIN park. Named as in Go's internal/poll.
 
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result, Sys};
+use crate::fd::end::Ending;
 use crate::fd::limits::{Limits, Patience, Side};
 use crate::fd::look::{Look, earlier, in_time, unless_interrupted};
 use crate::fd::table::{self, Entry, Kind};

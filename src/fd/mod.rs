@@ -5,6 +5,7 @@ pub mod any;
 mod bound;
 pub mod cancel;
 pub mod desc;
+pub mod end;
 pub mod helper;
 pub mod limits;
 pub mod look;

@@ -4,36 +4,23 @@
 //! The first level is a static array, the second comes in chunks. Both are
 //! read without a lock, so that a fork(2) finds them whole.
 
-use crate::error::{BADF, CLOSED, Error, Result, Sys};
+use crate::error::{BADF, Error, Result, Sys};
 use crate::fd::bound;
 use crate::fd::cancel::Place;
+use crate::fd::end::{End, Ending};
 use crate::fd::helper;
 use crate::fd::mutex::FdMutex;
 use crate::fd::peer::Peer;
-use crate::fd::word::{Hold, State, Tag};
-use crate::park::{self, Slot};
+use crate::fd::word::State;
+use crate::park;
 use crate::pool;
 use crate::sync::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::sys::socket::Sockaddr;
-use crate::sys::{self, Fd, futex, process, time};
+use crate::sys::{self, Fd, process};
 use once_cell::race::OnceBox;
 
 const CHUNK: usize = 128;
 const CHUNKS: usize = 1 << 18;
-
-/// What a destroyer, or whoever detaches, is told who waits for the last one
-/// to leave: that it is over;
-const DONE: i32 = 0;
-/// that close(2) is his to call;
-const CLOSE: i32 = 1;
-/// that he has lost his place, and has to look for himself;
-const LOOK: i32 = 2;
-/// that the number is another descriptor's.
-const REPLACED: i32 = 3;
-
-/// Somebody may sleep until a descriptor ends.
-const AWAITED: u32 = 1;
-const ENDS: u32 = 2;
 
 static TABLE: [OnceBox<[Entry; CHUNK]>; CHUNKS] = [const { OnceBox::new() }; CHUNKS];
 
@@ -117,11 +104,7 @@ pub struct Entry {
     pub(crate) shown_to: AtomicU32,
     /// The socket file that goes with the descriptor; 0: none.
     bound: bound::File,
-    /// Who waits for the last caller to leave.
-    closer: Slot,
-    /// How often a descriptor of this number has ended, in steps of `ENDS`,
-    /// and `AWAITED`.
-    ends: AtomicU32,
+    end: End,
     pub(crate) accepts: AtomicU64,
     pub(crate) parks: AtomicU64,
     pub(crate) wakeups: AtomicU64,
@@ -159,8 +142,7 @@ pub fn reserve(fd: Fd) -> Result<()> {
 /// callers inside are evicted, nothing is closed.
 pub fn attach(fd: Fd, kind: Kind, peer: Option<&Sockaddr>) -> Result<()> {
     let entry = find_or_make(fd)?;
-    let (tag, state) = entry.mutex.renew(process::epoch(), kind.takes_turns());
-    entry.announce_end(entry.closer.take(), REPLACED);
+    let (tag, state) = entry.replace(kind.takes_turns());
     entry.forget();
     entry.uses.fetch_add(1, Ordering::Release);
     entry.kind.store(kind.bits(), Ordering::Relaxed);
@@ -255,169 +237,30 @@ impl Entry {
         self.handed_over.store(0, Ordering::Relaxed);
         self.peer.clear();
     }
+}
 
-    /// Tells whoever waits for the end that it has come.
-    fn announce_end(&self, closer: u32, outcome: i32) {
-        let before = self.ends.fetch_add(ENDS, Ordering::AcqRel);
-        if before & AWAITED != 0 {
-            self.ends.fetch_and(!AWAITED, Ordering::AcqRel);
-            futex::wake(&self.ends, i32::MAX);
-        }
-        if let Some(waiter) = park::find(closer) {
-            waiter.outcome.store(outcome, Ordering::Relaxed);
-            waiter.wake();
-        }
+impl Ending for Entry {
+    #[inline(always)]
+    fn mutex(&self) -> &FdMutex {
+        &self.mutex
     }
 
-    /// Evicts all callers and waits until the last one has left, who closes
-    /// the descriptor or, for `Detaching`, leaves it open. `NETFD_ECLOSED`
-    /// where somebody else did or does so; it has happened then, too.
-    pub fn close(&self, fd: Fd, end: State) -> Result<()> {
-        let epoch = process::epoch();
-        match self.mutex.close(epoch, end) {
-            Ok(tag) => self.finish(fd, tag),
-            Err(error) => {
-                if error.same(CLOSED) {
-                    self.await_end(self.mutex.state(epoch).1);
-                }
-                Err(error)
-            }
-        }
+    fn end_of(&self) -> &End {
+        &self.end
     }
 
-    /// As `close`, where the descriptor is still that of `tag`, and open.
-    pub fn destroy_of(&self, fd: Fd, tag: Tag) {
-        let epoch = process::epoch();
-        if let Ok(tag) = self.mutex.close_of(tag, epoch, State::Destroying) {
-            let _ = self.finish(fd, tag);
-        }
-    }
-
-    /// The rest of `close`: waits for the callers.
-    fn finish(&self, fd: Fd, tag: Tag) -> Result<()> {
-        let epoch = process::epoch();
-        // The waiter is where the last one out says that it is over. Without
-        // memory for one, he closes by himself, and his close(2) error is lost.
-        let told = park::with_waiter(|waiter, id| {
-            waiter.arm(false);
-            if let Some(other) = park::find(self.closer.put(id)) {
-                // Of another descriptor that had this number, closed behind our
-                // back: that one has to look for itself.
-                other.outcome.store(LOOK, Ordering::Relaxed);
-                other.wake();
-            }
-            let last = self.mutex.leave(epoch, tag, Hold::NONE);
-            let replaced = self.mutex.state(epoch).1 != tag;
-            let alone = (last.is_some() || replaced) && self.closer.withdraw(id);
-            while !alone && !waiter.is_woken() {
-                waiter.sleep(0);
-            }
-            if let Some(state) = last {
-                return Ok(self.end(fd, tag, state));
-            }
-            if alone {
-                return Ok(Err(CLOSED));
-            }
-            Ok(match waiter.outcome.load(Ordering::Relaxed) {
-                CLOSE => self.close_now(fd, tag),
-                LOOK => {
-                    self.await_end(tag);
-                    Ok(())
-                }
-                DONE => Ok(()),
-                _ => Err(CLOSED),
-            })
-        });
-        told.unwrap_or_else(|_| match self.mutex.leave(epoch, tag, Hold::NONE) {
-            Some(state) => self.end(fd, tag, state),
-            None => {
-                self.await_end(tag);
-                Ok(())
-            }
-        })
-    }
-
-    /// As `close`, for a caller who is inside himself and must not wait: the end
-    /// comes when he leaves. Or at once, where he is not: he may have given the
-    /// number away, and have got it again.
-    pub fn close_later(&self, fd: Fd, end: State) -> Result<()> {
-        let epoch = process::epoch();
-        let tag = self.mutex.close(epoch, end)?;
-        match self.mutex.leave(epoch, tag, Hold::NONE) {
-            Some(state) => self.end(fd, tag, state),
-            None => Ok(()),
-        }
-    }
-
-    /// The last one out ends what the state says. The slot is free before
-    /// close(2), for close(2) lets the kernel hand the number out again. It is
-    /// the destroyer who calls it, where he waits: with SO_LINGER it takes its
-    /// time, and whoever was evicted is to be free at once.
-    #[cold]
-    pub(crate) fn end(&self, fd: Fd, tag: Tag, state: State) -> Result<()> {
-        if !self.mutex.advance(tag, state, State::Closing) {
-            // Replaced: neither the number nor this state is ours any more, and
-            // whoever replaced it tells those who wait.
-            return Err(CLOSED);
-        }
-        if state == State::Destroying {
+    fn let_go(&self, end: State) {
+        if end == State::Destroying {
             // Before close(2), as in Go: somebody may be about to bind it.
             self.bound.unlink();
         }
         self.forget();
-        let closer = self.closer.take();
-        if state == State::Detaching {
-            self.mutex.advance(tag, State::Closing, State::Free);
-            self.announce_end(closer, DONE);
-            return Ok(());
-        }
-        match park::find(closer) {
-            Some(destroyer) => {
-                destroyer.outcome.store(CLOSE, Ordering::Relaxed);
-                destroyer.wake();
-                Ok(())
-            }
-            None => self.close_now(fd, tag),
-        }
     }
 
-    /// close(2), for the one who ends the descriptor.
-    fn close_now(&self, fd: Fd, tag: Tag) -> Result<()> {
-        if self.mutex.state(process::epoch()) != (State::Closing, tag) {
-            return Err(CLOSED); // replaced meanwhile, behind our back
-        }
-        let result = close(fd);
-        self.mutex.advance(tag, State::Closing, State::Closed);
-        self.announce_end(0, DONE);
-        result
-    }
-
-    /// Waits until the descriptor of `tag` has come to its end.
-    fn await_end(&self, tag: Tag) {
-        loop {
-            let ends = self.ends.fetch_or(AWAITED, Ordering::AcqRel) | AWAITED;
-            let (state, now) = self.mutex.state(process::epoch());
-            let ending = matches!(state, State::Destroying | State::Detaching | State::Closing);
-            if now != tag || !ending {
-                return;
-            }
-            // A fiber looks again in a while: its worker must not sleep here.
-            let slept = park::with_waiter(|waiter, _| {
-                waiter.arm(false);
-                if waiter.is_fiber() {
-                    waiter.sleep(time::now().saturating_add(LOOK_AGAIN));
-                }
-                Ok(waiter.is_fiber())
-            });
-            if slept != Ok(true) {
-                futex::wait(&self.ends, ends, 0);
-            }
-        }
+    fn close_fd(&self, fd: Fd) -> Result<()> {
+        close(fd)
     }
 }
-
-/// How long a fiber sleeps that waits for another one's close(2): 1 ms.
-const LOOK_AGAIN: i64 = 1_000_000;
 
 /// close(2); by a helper thread where it takes its time, and the caller is a
 /// fiber, whose worker has others to run.

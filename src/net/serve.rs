@@ -3,6 +3,7 @@
 use crate::error::{CANCELED, CLOSED, DEADLINE, Error, Result};
 use crate::fd::Tag;
 use crate::fd::desc::Call;
+use crate::fd::end::Ending;
 use crate::fd::limits::{Limits, Side};
 use crate::fd::look::wait_for;
 use crate::fd::table;

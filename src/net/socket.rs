@@ -4,6 +4,7 @@ use crate::addr;
 use crate::error::{BADF, DEADLINE, INVAL, Result};
 use crate::fd::State;
 use crate::fd::desc::Call;
+use crate::fd::end::Ending;
 use crate::fd::limits::{Limits, Side};
 use crate::fd::table::{self, Kind};
 use crate::net::control;
