@@ -182,6 +182,10 @@ mod sys {
 
 #[path = "../src/fd/cancel.rs"]
 mod cancel;
+#[path = "../src/fd/end.rs"]
+mod end;
+#[path = "loom/ends.rs"]
+mod ends;
 #[path = "../src/fiber/handover.rs"]
 mod handover;
 #[path = "../src/fd/look.rs"]
@@ -200,7 +204,7 @@ mod waiter;
 mod word;
 
 mod fd {
-    pub(crate) use crate::{cancel, queue, word};
+    pub(crate) use crate::{cancel, mutex, queue, word};
 }
 
 mod pool {
@@ -421,6 +425,7 @@ use loom::thread;
 use mail::Mailbox;
 use mutex::FdMutex;
 use park::{Slot, Waiter};
+use queue::Queue;
 use sync::{AtomicBool, AtomicU32, Ordering};
 use sys::{Event, event};
 use word::{Attempt, Entered, Hold, State, Tag, Turn};
@@ -750,6 +755,100 @@ fn a_deadline_ends_the_holder_and_all_who_queue() {
         model.expire();
         assert_eq!(one.join().expect("it ends"), Err(DEADLINE));
         assert_eq!(two.join().expect("it ends"), Err(DEADLINE));
+    });
+}
+
+/// A caller that has the read turn, and does nothing under it.
+fn enter(model: &Model) -> Entered {
+    let entered = model.mutex.enter(EPOCH, Hold::of(Turn::Read), true);
+    let entered = entered.expect("it is open");
+    assert_eq!(entered.held, Hold::of(Turn::Read), "it is the first");
+    entered
+}
+
+#[test]
+fn a_deadline_ends_who_queues() {
+    explore(3, || {
+        let model = Model::open();
+        let Entered { tag, held, .. } = enter(&model);
+        let queuer = spawn(&model, |model| model.read(1, Turn::Read, Data::Here));
+        model.expire();
+        assert_eq!(queuer.join().expect("it ends"), Err(DEADLINE));
+        model.leave(tag, held);
+        assert_eq!(model.destroy(), Ok(()));
+        model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_turn_is_handed_to_who_queues() {
+    explore(3, || {
+        let model = Model::open();
+        let Entered { tag, held, .. } = enter(&model);
+        let queuer = spawn(&model, |model| model.read(1, Turn::Read, Data::Here));
+        model.leave(tag, held);
+        assert_eq!(queuer.join().expect("it ends"), Ok(()));
+        assert_eq!(model.destroy(), Ok(()));
+        model.is_closed_once();
+    });
+}
+
+/// A waiter's links are its owner's again as soon as it is woken: here he
+/// stands in another queue with it, while the rest of the first are woken.
+#[test]
+fn two_who_queue_are_woken_and_one_queues_elsewhere() {
+    explore(3, || {
+        let queues = Arc::new([Queue::default(), Queue::default()]);
+        for id in [1, 2] {
+            let waiter = park::find(id).expect("there are enough");
+            waiter.arm(false);
+            queues[0].lock(EPOCH).push(Turn::Read, id, waiter);
+        }
+        let sleeps = |id| {
+            let waiter = park::find(id).expect("there are enough");
+            waiter.settle();
+            waiter
+        };
+        let moves = {
+            let queues = queues.clone();
+            thread::spawn(move || {
+                let waiter = sleeps(1);
+                queues[1].lock(EPOCH).push(Turn::Read, 1, waiter);
+            })
+        };
+        let stays = thread::spawn(move || {
+            sleeps(2);
+        });
+        let claimed = queues[0].lock(EPOCH).take(Turn::Read);
+        claimed.wake();
+        moves.join().expect("it ends");
+        stays.join().expect("it ends");
+        assert!(!queues[1].lock(EPOCH).is_empty(Turn::Read));
+    });
+}
+
+/// The lock of the queues: one has it at a time and sees what those before did,
+/// and nobody who sleeps for it is forgotten.
+#[test]
+fn a_lock_and_three_who_want_it() {
+    explore(3, || {
+        let shared = Arc::new((Queue::default(), UnsafeCell::new(0)));
+        let adds = |shared: &(Queue, UnsafeCell<u32>)| {
+            let _lists = shared.0.lock(EPOCH);
+            // SAFETY: loom checks that nobody else does so now.
+            shared.1.with_mut(|count| unsafe { *count += 1 });
+        };
+        let others = [(); 2].map(|()| {
+            let shared = shared.clone();
+            thread::spawn(move || adds(&shared))
+        });
+        adds(&shared);
+        for other in others {
+            other.join().expect("it ends");
+        }
+        let _lists = shared.0.lock(EPOCH);
+        // SAFETY: as above.
+        assert_eq!(shared.1.with(|count| unsafe { *count }), 3);
     });
 }
 
