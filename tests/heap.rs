@@ -120,3 +120,13 @@ fn accept_returns_enomem_without_memory_and_a_later_one_gets_the_connection() {
 fn a_process_that_has_used_up_its_address_space_is_told_so_and_lives() {
     heap("limited_address_space");
 }
+
+#[test]
+fn a_fiber_that_was_started_runs_though_its_worker_gets_no_memory() {
+    heap("go_without_memory");
+}
+
+#[test]
+fn fibers_that_find_no_memory_are_born_later_and_do_not_make_their_worker_spin() {
+    heap("go_many_without_memory");
+}

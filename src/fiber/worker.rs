@@ -32,6 +32,10 @@ use waits::Listeners;
 const RUNS: usize = 64;
 const ROUNDS: i64 = 20_000;
 
+/// How long a worker rests to which something is refused that it cannot do
+/// without: better slow than hot.
+const STARVED: core::time::Duration = core::time::Duration::from_millis(1);
+
 type Switch = Yielder<(), ()>;
 
 /// A worker's own state.
@@ -150,7 +154,7 @@ impl Unborn {
             post,
             set: RefCell::new(Set::new(post.event())?),
             ring: RefCell::default(),
-            seats: Seats::new(number),
+            seats: Seats::new(number)?,
             timers: RefCell::default(),
             tokens: RefCell::default(),
             current: Cell::new(0),
@@ -240,10 +244,9 @@ impl Local {
         };
         drop(set);
         self.post.mail().awakes();
-        // Never, but for a set that somebody closed, or a kernel without memory:
-        // better slow than hot.
+        // Never, but for a set that somebody closed, or a kernel without memory.
         if waited.is_err() {
-            std::thread::sleep(core::time::Duration::from_millis(1));
+            std::thread::sleep(STARVED);
         }
     }
 
@@ -398,6 +401,7 @@ impl Local {
     }
 
     fn collect_mail(&'static self) {
+        let mut starves = false;
         self.post.collect(|mail| match mail {
             runtime::Mail::Wake(waiter) => {
                 if waiter.home.load(Ordering::Acquire) == self.number + 1 {
@@ -409,9 +413,13 @@ impl Local {
             runtime::Mail::Birth(birth) => {
                 if let Err(birth) = self.bear(birth) {
                     runtime::post_again(self.post, birth); // until there is memory
+                    starves = true;
                 }
             }
         });
+        if starves && self.seats.ready() == 0 {
+            std::thread::sleep(STARVED);
+        }
     }
 
     /// Gives a new fiber its seat, and puts it into the queue.

@@ -12,12 +12,15 @@ extern void *__libc_memalign(size_t, size_t);
 
 static unsigned long allocations; /* of all threads */
 static __thread int fails;        /* the calling thread's get nothing */
+static __thread int is_main;
+static int others_fail; /* those of all but the main thread get nothing */
 
 static int refused(void) {
     __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
-    if (fails)
+    int none = fails || (!is_main && __atomic_load_n(&others_fail, __ATOMIC_RELAXED));
+    if (none)
         errno = ENOMEM;
-    return fails;
+    return none;
 }
 
 void *malloc(size_t size) { return refused() ? NULL : __libc_malloc(size); }
@@ -518,7 +521,50 @@ static void limited_address_space(void) {
     use_what_is_left(NULL);
 }
 
+/* --- fibers --- */
+
+static struct netfd_group *born, *over;
+
+static void live_until_over(void *arg) {
+    (void)arg;
+    EQ(netfd_group_done(born), 0);
+    EQ(netfd_group_wait(over, NETFD_NO_DEADLINE, NULL), 0);
+}
+
+static void begin_fibers(int n) {
+    born = netfd_group_new();
+    over = netfd_group_new();
+    EQ(netfd_group_add(over, 1), 0);
+    __atomic_store_n(&others_fail, 1, __ATOMIC_RELAXED);
+    EQ(netfd_group_add(born, n), 0);
+    for (int i = 0; i < n; i++)
+        EQ(netfd_go(live_until_over, NULL), 0);
+}
+
+/* The worker's thread is given nothing, from its first moment on. */
+static void go_without_memory(void) {
+    begin_fibers(1);
+    EQ(netfd_group_wait(born, netfd_after(8 * SECOND), NULL), 0);
+}
+
+/* More than their worker has room for: they are born once there is memory, and
+ * until then it tries now and then. */
+static void go_many_without_memory(void) {
+    EQ(setenv("NETFD_WORKERS", "1", 1), 0);
+    begin_fibers(70);
+    EQ(netfd_group_wait(born, netfd_after(100 * MS), NULL), NETFD_EDEADLINE);
+    unsigned long before = __atomic_load_n(&allocations, __ATOMIC_RELAXED);
+    pause_ms(200);
+    unsigned long tries = __atomic_load_n(&allocations, __ATOMIC_RELAXED) - before;
+    CHECK(tries > 0);
+    CHECK(tries < 5000); /* who spins makes a hundred thousand */
+    __atomic_store_n(&others_fail, 0, __ATOMIC_RELAXED);
+    EQ(netfd_group_wait(born, netfd_after(8 * SECOND), NULL), 0);
+    EQ(netfd_group_done(over), 0);
+}
+
 int main(int argc, char **argv) {
+    is_main = 1;
     static const struct scenario all[] = {
         {"the_counter_counts", the_counter_counts},
         {"read_and_write", read_and_write},
@@ -540,6 +586,8 @@ int main(int argc, char **argv) {
         {"work_without_memory", work_without_memory},
         {"accept_without_memory", accept_without_memory},
         {"limited_address_space", limited_address_space},
+        {"go_without_memory", go_without_memory},
+        {"go_many_without_memory", go_many_without_memory},
     };
     return run_scenario(all, sizeof all / sizeof *all, argc > 1 ? argv[1] : NULL);
 }

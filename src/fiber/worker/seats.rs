@@ -1,6 +1,7 @@
 //! The seats of a worker's fibers, and the queue of those that can run.
 
 use super::Switch;
+use crate::error::{Error, Result, Sys};
 use crate::fiber::debug::{Layout, Table};
 use crate::fiber::runtime;
 use crate::fiber::stack::{Part, Stack};
@@ -16,6 +17,9 @@ use std::collections::VecDeque;
 /// lines the frames take from there to the handler's own, about.
 pub const BELOW: usize = 128;
 const FRAMES: usize = 24;
+
+/// How many seats a worker has room for from the beginning.
+const FIRST: usize = 64;
 
 /// A fiber that does not run.
 pub type Fiber = Coroutine<(), (), (), Part>;
@@ -101,14 +105,21 @@ pub struct Seats {
 }
 
 impl Seats {
-    /// None yet, of the worker of this number.
-    pub fn new(worker: u32) -> Self {
-        Self {
+    /// None yet, of the worker of this number, with room for the first: so
+    /// that they need no memory that only the worker could find missing, when
+    /// whoever started them has been told that they run.
+    pub fn new(worker: u32) -> Result<Self> {
+        let full = |_| Error::os(libc::ENOMEM, Sys::Malloc);
+        let (mut all, mut free, mut queue) = (Vec::new(), Vec::new(), VecDeque::new());
+        all.try_reserve(FIRST).map_err(full)?;
+        free.try_reserve(FIRST).map_err(full)?;
+        queue.try_reserve(FIRST).map_err(full)?;
+        Ok(Self {
             worker,
-            all: RefCell::default(),
-            free: RefCell::default(),
-            queue: RefCell::default(),
-        }
+            all: RefCell::new(all),
+            free: RefCell::new(free),
+            queue: RefCell::new(queue),
+        })
     }
 
     /// How many there are, the free ones included.
