@@ -907,6 +907,19 @@ fn an_so_error_of_0_is_not_believed_without_a_peer() {
 }
 
 #[test]
+fn an_interrupted_connect_of_a_unix_socket_begins_again() {
+    // There is nothing that would go on by itself, as a handshake does.
+    let test = "an_interrupted_connect_of_a_unix_socket_begins_again";
+    let options = ["-e", "inject=connect:error=EINTR:when=1"];
+    alone_under_strace(test, &options, || {
+        let (fd, at) = listener_at("unix", &abstract_name("interrupted"));
+        let client = socket(AF_UNIX, SOCK_STREAM);
+        assert_eq!(connect(client, &at), 0, "{}", error_text());
+        carries(client, fd);
+    });
+}
+
+#[test]
 fn a_getpeername_that_fails_once_is_a_spurious_wakeup() {
     let test = "a_getpeername_that_fails_once_is_a_spurious_wakeup";
     let options = ["-e", "trace=connect,getpeername,getsockopt"];

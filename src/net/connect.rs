@@ -116,24 +116,36 @@ pub enum Progress {
 }
 
 /// connect(2), once: after EINTR the attempt goes on by itself. A unix
-/// socket's full backlog leaves nothing pending; there it is tried again.
+/// socket's is done then, or it is not, and so is the end of a connection; that,
+/// and a full backlog, leave nothing pending: there it is tried again.
 pub fn start(call: &Call, raddr: &Sockaddr, limits: Limits) -> Result<Progress> {
+    let is_unix = raddr.family() == libc::AF_UNIX;
     let mut pause = PAUSE;
+    let mut interrupted = false;
     loop {
         let error = match socket::connect(call.fd(), raddr) {
-            Ok(()) => {
+            Err(error) if !(interrupted && error.is(libc::EISCONN)) => error,
+            _ => {
                 let peer = socket::getpeername(call.fd());
                 return Ok(Progress::Connected(peer.unwrap_or(*raddr)));
             }
-            Err(error) => error,
         };
+        if (is_unix || raddr.family() == libc::AF_UNSPEC) && error.is(libc::EINTR) {
+            match socket::getpeername(call.fd()) {
+                Ok(peer) if peer.bytes() == raddr.bytes() => return Ok(Progress::Connected(peer)),
+                _ => {}
+            }
+            interrupted = true;
+            call.prepare(limits)?;
+            continue;
+        }
         if [libc::EINPROGRESS, libc::EALREADY, libc::EINTR]
             .iter()
             .any(|errno| error.is(*errno))
         {
             return Ok(Progress::Pending);
         }
-        if !error.is(libc::EAGAIN) || raddr.family() != libc::AF_UNIX {
+        if !error.is(libc::EAGAIN) || !is_unix {
             return Err(error);
         }
         call.pause(pause, limits)?;
