@@ -579,3 +579,16 @@ fn the_flags_and_the_text_say_that_it_was_closed() {
     let so = "use of closed network connection";
     assert_eq!(text, format!("accept tcp {}: {so}", at.text()));
 }
+
+#[test]
+fn destroy_is_not_interrupted_by_a_close_that_says_eintr() {
+    let test = "destroy_is_not_interrupted_by_a_close_that_says_eintr";
+    let options = ["-e", "inject=close:error=EINTR:when=1"];
+    let trace = alone_under_strace(test, &options, || {
+        let fd = socket(libc::AF_INET, libc::SOCK_STREAM);
+        assert_eq!(destroy(fd), 0, "{}", error_text());
+        assert_eq!(destroy(fd), NETFD_ECLOSED);
+    });
+    let Some(trace) = trace else { return };
+    assert!(trace.contains("(INJECTED)"), "{trace}");
+}

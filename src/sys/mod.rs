@@ -53,11 +53,14 @@ fn check_len(result: isize, call: Sys) -> Result<usize> {
 }
 
 /// close(2). The descriptor is gone whatever it says, EINTR included: it is
-/// never to be repeated.
+/// never to be repeated, and EINTR, which asks for that, is no failure.
 pub fn close(fd: Fd) -> Result<()> {
     // SAFETY: close takes any int; that the number is the caller's is the
     // lifetime word's business.
-    check(unsafe { libc::close(fd) }, Sys::Close).map(drop)
+    match check(unsafe { libc::close(fd) }, Sys::Close) {
+        Err(error) if !error.is(libc::EINTR) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// `-EBADF` where `fd` is not open.
