@@ -1,0 +1,4 @@
+/* netfd_destroy during netfd_copy. */
+#include "evict.h"
+
+static void scenario(void) { destroy_during(copies); }
