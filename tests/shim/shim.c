@@ -177,11 +177,14 @@ static size_t cut(int fd, size_t len, int flags, size_t few) {
     return len < few ? len : few;
 }
 
+/* Whether a short recv would say that nothing is left. */
+static int means_drained(int fd) {
+    return fd >= 0 && fd < 65536 && has_edges[fd] && option(fd, SO_PROTOCOL) == IPPROTO_TCP;
+}
+
 /* Likewise what a recv is to take. */
 static size_t cut_recv(int fd, size_t len, int flags) {
-    if (fd >= 0 && fd < 65536 && has_edges[fd] && option(fd, SO_PROTOCOL) == IPPROTO_TCP)
-        return len;
-    return cut(fd, len, flags, 1);
+    return mode == SHORT && means_drained(fd) ? len : cut(fd, len, flags, 1);
 }
 
 /* The same for a message's buffers, which are `room`, in the place of its own. */
@@ -238,7 +241,8 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
         return refuses();
     struct iovec room, *iov = message->msg_iov;
     size_t n = message->msg_iovlen;
-    cut_message(fd, message, &room, flags);
+    if (mode == SHORT && !means_drained(fd))
+        cut_message(fd, message, &room, flags);
     ssize_t said = real(fd, message, flags);
     message->msg_iov = iov;
     message->msg_iovlen = n;
@@ -264,7 +268,7 @@ int recvmmsg(int fd, struct mmsghdr *all, unsigned n, int flags, struct timespec
     if (interrupts())
         return refuses();
     struct iovec room, *iov;
-    if (mode != SHORT || n == 0 || option(fd, SO_TYPE) != SOCK_STREAM)
+    if (mode != SHORT || n == 0 || option(fd, SO_TYPE) != SOCK_STREAM || means_drained(fd))
         return real(fd, all, n, flags, limit);
     iov = all->msg_hdr.msg_iov;
     size_t iovlen = all->msg_hdr.msg_iovlen;

@@ -65,7 +65,7 @@ SCENARIOS = [
     ("dial", CONNECTIONS, BOTH), ("dial_packet", PACKETS, THREADS), ("dial_two", "tcp4", BOTH),
     ("dial_race", "tcp4", BOTH), ("dial_fired", "unix", BOTH), ("resolve", "tcp4", BOTH),
     ("resolve_left", "tcp4", BOTH), ("listen_file", "unix unixpacket", THREADS), ("listen_name", "tcp4", THREADS),
-    ("activation", "tcp4 unix", THREADS), ("serve", "tcp4 unix", POLLERS), ("go", "tcp4", BOTH), ("block", "tcp4", BOTH),
+    ("activation", "tcp4 unix", THREADS), ("serve", "tcp4 unix", POLLERS), ("go", "tcp4", BOTH), ("block", "tcp4", POLLERS),
     ("fork", "tcp4 unix", THREADS), ("dump", "tcp4", BOTH),
     ("cancel_read", "tcp4 udp4", BOTH), ("cancel_accept", "tcp4 unix", BOTH), ("cancel_connect", "unix", BOTH),
     ("cancel_write", "tcp4", BOTH), ("cancel_copy", "tcp4", BOTH),
