@@ -1,9 +1,9 @@
 //! Things that are handed out again and never freed, so that a late look at
 //! one touches memory that exists: waiters and cancel tokens.
 //!
-//! An object is known by its id, a small number from 1; 0 is none. The free
-//! list is a stack whose head carries a count of changes, so that it needs no
-//! lock: a fork(2) at any moment leaves the child with a whole one.
+//! An object is known by its id, a small number from 1; 0 is none. A free list
+//! is a stack whose head carries a count of changes, so that it needs no lock: a
+//! fork(2) at any moment leaves the child with a whole one.
 
 use crate::error::{Error, Result, Sys};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -22,10 +22,54 @@ pub trait Pooled: Default + Sync {
 #[derive(Debug)]
 pub struct Pool<T: 'static> {
     chunks: [OnceBox<[T; CHUNK]>; CHUNKS],
-    /// The first free object in the low half, a count of changes in the high.
-    free: AtomicU64,
+    free: Free,
     /// How many objects exist.
     made: AtomicU32,
+}
+
+/// Free objects of one pool: the first in the low half, a count of changes in
+/// the high.
+#[derive(Debug)]
+pub struct Free(AtomicU64);
+
+impl Free {
+    /// An empty list.
+    #[allow(clippy::new_without_default, reason = "it is used for a static")]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Takes the object that was put last.
+    pub fn take<T: Pooled>(&self, pool: &'static Pool<T>) -> Option<(u32, &'static T)> {
+        loop {
+            let head = self.0.load(Ordering::Acquire);
+            let (count, id) = halves(head);
+            let object = pool.get(id)?;
+            let next = object.link().load(Ordering::Relaxed);
+            if self.swap(head, joined(count.wrapping_add(1), next)) {
+                return Some((id, object));
+            }
+        }
+    }
+
+    /// Puts an object that nobody has.
+    pub fn put<T: Pooled>(&self, pool: &'static Pool<T>, id: u32) {
+        let Some(object) = pool.get(id) else { return };
+        loop {
+            let head = self.0.load(Ordering::Acquire);
+            let (count, next) = halves(head);
+            object.link().store(next, Ordering::Relaxed);
+            if self.swap(head, joined(count.wrapping_add(1), id)) {
+                return;
+            }
+        }
+    }
+
+    fn swap(&self, old: u64, new: u64) -> bool {
+        self.0
+            .compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
 }
 
 /// A boxed array of defaults, or `-ENOMEM`: the standard `Box` would abort.
@@ -52,7 +96,7 @@ impl<T: Pooled> Pool<T> {
     pub const fn new() -> Self {
         Self {
             chunks: [const { OnceBox::new() }; CHUNKS],
-            free: AtomicU64::new(0),
+            free: Free::new(),
             made: AtomicU32::new(0),
         }
     }
@@ -70,38 +114,15 @@ impl<T: Pooled> Pool<T> {
 
     /// Takes an object as it was left, or a new one.
     pub fn take(&'static self) -> Result<(u32, &'static T)> {
-        loop {
-            let head = self.free.load(Ordering::Acquire);
-            let (count, id) = halves(head);
-            let Some(object) = self.get(id) else {
-                return self.make();
-            };
-            let next = object.link().load(Ordering::Relaxed);
-            let new = joined(count.wrapping_add(1), next);
-            if self.swap_free(head, new) {
-                return Ok((id, object));
-            }
+        match self.free.take(self) {
+            Some(one) => Ok(one),
+            None => self.make(),
         }
     }
 
     /// Gives an object back.
     pub fn put(&'static self, id: u32) {
-        let Some(object) = self.get(id) else { return };
-        loop {
-            let head = self.free.load(Ordering::Acquire);
-            let (count, next) = halves(head);
-            object.link().store(next, Ordering::Relaxed);
-            let new = joined(count.wrapping_add(1), id);
-            if self.swap_free(head, new) {
-                return;
-            }
-        }
-    }
-
-    fn swap_free(&self, old: u64, new: u64) -> bool {
-        self.free
-            .compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        self.free.put(self, id);
     }
 
     #[cold]

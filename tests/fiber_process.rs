@@ -82,6 +82,11 @@ fn what_ended_fibers_have_touched_is_given_back() {
 }
 
 #[test]
+fn what_ended_fibers_have_touched_is_given_back_each_time() {
+    println!("{}", run("gives_memory_back_each_time"));
+}
+
+#[test]
 fn a_hundred_thousand_fibers_park_and_are_woken() {
     println!("{}", run("parks_a_hundred_thousand"));
 }

@@ -6,7 +6,7 @@
 //! mapping, and their number is limited (vm.max_map_count).
 
 use crate::error::{Error, INVAL, Result, Sys};
-use crate::pool::{Pool, Pooled};
+use crate::pool::{Free, Pool, Pooled};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::memory;
 use core::num::NonZeroUsize;
@@ -50,7 +50,9 @@ impl Pooled for Place {
 
 static STACKS: Pool<Place> = Pool::new();
 
-/// How many stacks are free and warm.
+/// The free ones that are warm, which are taken first; and how many there are,
+/// or are about to be.
+static WARM_STACKS: Free = Free::new();
 static WARMTH: AtomicU32 = AtomicU32::new(0);
 
 /// Where the next new stack is, and how many more there are behind it: the
@@ -94,17 +96,18 @@ impl Stack {
     }
 
     fn pooled() -> Result<Self> {
+        let size = SIZE;
+        if let Some((id, place)) = WARM_STACKS.take(&STACKS) {
+            WARMTH.fetch_sub(1, Ordering::Relaxed);
+            let at = place.at.load(Ordering::Acquire);
+            return Ok(Self { id, at, size });
+        }
         let (id, place) = STACKS.take()?;
         let mut at = place.at.load(Ordering::Acquire);
         if at == 0 {
             at = new_stack().inspect_err(|_| STACKS.put(id))?;
             place.at.store(at, Ordering::Release);
-        } else {
-            let _ = WARMTH.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |warm| {
-                warm.checked_sub(1)
-            });
         }
-        let size = SIZE;
         Ok(Self { id, at, size })
     }
 }
@@ -129,11 +132,12 @@ impl Drop for Stack {
             unsafe { memory::unmap(self.at - GUARD, self.size + GUARD) };
             return;
         }
-        if WARMTH.fetch_add(1, Ordering::Relaxed) >= WARM {
-            WARMTH.fetch_sub(1, Ordering::Relaxed);
-            // SAFETY: the stack is this one's, and nothing runs on it.
-            unsafe { memory::give_back(self.at, SIZE + SPREAD) };
+        if WARMTH.fetch_add(1, Ordering::Relaxed) < WARM {
+            return WARM_STACKS.put(&STACKS, self.id);
         }
+        WARMTH.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the stack is this one's, and nothing runs on it.
+        unsafe { memory::give_back(self.at, SIZE + SPREAD) };
         STACKS.put(self.id);
     }
 }

@@ -137,6 +137,40 @@ static void has_room_on_its_stack(void) {
     await_all();
 }
 
+/* Starts fibers that touch `touched` bytes of their stacks each, has all of
+ * them there at once, and lets them end. */
+static void come_and_go(int fibers, size_t touched) {
+    arrived = 0;
+    EQ(netfd_group_add(gate, 1), 0);
+    for (int n = 0; n < fibers; n++)
+        go(uses_its_stack, (void *)touched);
+    await_arrived(fibers);
+    EQ(netfd_group_done(gate), 0);
+    await_all();
+}
+
+/* So it is however often more and fewer fibers take turns: 256 stacks stay
+ * warm, and not others each time. */
+static void gives_memory_back_each_time(void) {
+    enum { MOST = 4000, TIMES = 30, KIB = 40 };
+    gate = netfd_group_new();
+    long before = status_of("VmRSS:");
+    come_and_go(MOST, KIB << 10);
+    for (int n = 0; n < TIMES; n++) {
+        come_and_go(512, KIB << 10);
+        come_and_go(256, KIB << 10);
+    }
+    long after = 0;
+    for (int64_t until = netfd_after(5 * SECOND); netfd_now() < until;) {
+        after = status_of("VmRSS:") - before;
+        if (after < 600L * KIB)
+            break;
+        look_again();
+    }
+    printf("%ld KiB after %d times\n", after, TIMES);
+    CHECK(after < 600L * KIB);
+}
+
 /* What ended fibers have touched goes back, but for some that are kept warm. */
 static void gives_memory_back(void) {
     enum { FIBERS = 5000 };
@@ -270,6 +304,7 @@ static const struct scenario all[] = {
     {"dies_in_the_guard", dies_in_the_guard},
     {"has_room_on_its_stack", has_room_on_its_stack},
     {"gives_memory_back", gives_memory_back},
+    {"gives_memory_back_each_time", gives_memory_back_each_time},
     {"parks_a_hundred_thousand", parks_a_hundred_thousand},
     {"forks_with_workers", forks_with_workers},
     {"forks_in_a_fiber", forks_in_a_fiber},
