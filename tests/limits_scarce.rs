@@ -3,8 +3,9 @@
 //!
 //! Specifies netfd_serve() and netfd_accept() where accept4(2) says EMFILE with
 //! clients in its queue: at most 5 % of a core and 200 attempts a second, and
-//! all are served after relief; what goes on where no thread is to be had; and
-//! a process that may have 64 descriptors in all. Behind it: Go
+//! all are served after relief; what goes on where no thread is to be had; that
+//! a fiber without memory for its stack costs no client his connection; and a
+//! process that may have 64 descriptors in all. Behind it: Go
 //! `TestAcceptMaxFds`, `(*http.Server).Serve`, getrlimit(2), seccomp(2).
 //!
 //! Every test has processes of its own, one of which is the clients'.
@@ -297,6 +298,53 @@ impl<T> AwaitEnd<T> for Task<T> {
         }
         self.join()
     }
+}
+
+/// Each handler's stack takes more of the address space than there is for all.
+#[test]
+fn a_server_without_memory_for_stacks_rests_and_loses_nobody() {
+    let test = "a_server_without_memory_for_stacks_rests_and_loses_nobody";
+    on_each(test, || {
+        const CLIENTS: usize = 60;
+        const STACK: usize = 8 << 20;
+        let (listener, at) = listener();
+        let mut clients = queue_of(CLIENTS, &at);
+        assert_eq!(fiber(|| 7).join(), 7); // the workers are there
+        let server = spawn_thread(move || serve(listener, STACK));
+        await_parked(listener, 1);
+        let all = limit_memory(address_space() + 10 * STACK as u64);
+        clients.tell();
+        clients.hear();
+        clients.end();
+        limit_memory(all);
+        println!("{CLIENTS} clients were served, ten at a time");
+        assert_eq!(destroy(listener), 0);
+        assert_eq!(server.join(), NETFD_ECLOSED);
+    });
+}
+
+/// Bytes of the process's address space that are in use.
+fn address_space() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let pages = statm.split(' ').next().and_then(|n| n.parse::<u64>().ok());
+    pages.expect("a number") * 4096
+}
+
+/// Sets the limit of the address space, and returns what it was.
+fn limit_memory(most: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is there to be written.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    assert_eq!(told, 0);
+    let before = limit.rlim_cur;
+    limit.rlim_cur = most.min(limit.rlim_max);
+    // SAFETY: the struct is there.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+    assert_eq!(set, 0);
+    before
 }
 
 /// Has the kernel make no more threads for this process, for good.

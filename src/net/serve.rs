@@ -149,18 +149,37 @@ pub fn serve(listener: Fd, handler: Handler, arg: *mut c_void, config: Config) -
 
 /// Accepts until something ends it, and says what.
 fn accept_all(call: &Call, id: u32, server: &'static Server, config: Config) -> Error {
+    let mut kept = None;
+    let ended = accept_on(call, id, server, config, &mut kept);
+    if let Some(conn) = kept {
+        discard(conn);
+    }
+    ended
+}
+
+/// As `accept_all`. A connection that was accepted and found no memory for its
+/// fiber is `kept` until there is some: its client has lost nothing.
+fn accept_on(
+    call: &Call,
+    id: u32,
+    server: &'static Server,
+    config: Config,
+    kept: &mut Option<Fd>,
+) -> Error {
     let mut pause = PAUSE;
     loop {
         if let Err(error) = await_room(call, server, config.max_connections) {
             return error;
         }
         // The reference keeps the number ours, whatever becomes of it.
-        let accepted = if call.is_open() {
-            listen::accept(call.fd())
-        } else {
-            Err(CLOSED)
+        let accepted = match kept.take() {
+            Some(conn) => Ok(conn),
+            None if call.is_open() => listen::accept(call.fd()).map(|(conn, _)| conn),
+            None => Err(CLOSED),
         };
-        let started = accepted.and_then(|(conn, _)| start(conn, id, server, config.stack_size));
+        let started = accepted.and_then(|conn| {
+            start(conn, id, server, config.stack_size).inspect_err(|_| *kept = Some(conn))
+        });
         match started {
             Ok(()) => pause = PAUSE,
             Err(error) if is_scarce(error) => {
@@ -173,6 +192,14 @@ fn accept_all(call: &Call, id: u32, server: &'static Server, config: Config) -> 
             Err(error) if failure::is_temporary("accept", error) => {}
             Err(error) => return error,
         }
+    }
+}
+
+/// Destroys a connection that nobody else knows.
+fn discard(conn: Fd) {
+    if let Ok(entry) = table::find(conn) {
+        let (_, tag) = entry.mutex.state(process::epoch());
+        entry.destroy_of(conn, tag);
     }
 }
 
@@ -214,7 +241,7 @@ fn await_room(call: &Call, server: &Server, max: i32) -> Result<()> {
     Ok(())
 }
 
-/// Gives a connection its fiber.
+/// Gives a connection its fiber. Where there is none it stays the caller's.
 fn start(conn: Fd, id: u32, server: &Server, stack_size: usize) -> Result<()> {
     let entry = table::find(conn)?;
     let (_, tag) = entry.mutex.state(process::epoch());
@@ -231,10 +258,7 @@ fn start(conn: Fd, id: u32, server: &Server, stack_size: usize) -> Result<()> {
             VISITS.put(number);
         })
     });
-    started.map_err(|error| {
-        entry.destroy_of(conn, tag);
-        failure::record("serve", Place::nowhere(), error)
-    })
+    started.map_err(|error| failure::record("serve", Place::nowhere(), error))
 }
 
 /// Destroys the connections that are still being served.
