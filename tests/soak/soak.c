@@ -202,12 +202,18 @@ struct server {
 
 static struct server servers[LISTENERS];
 static atomic_int napping, resting, warming;
+
+/* A connection's deadline; none until all are there. */
+static void set_deadline(int fd, int64_t ns) {
+    netfd_set_deadline(fd, atomic_load(&warming) ? 0 : netfd_after(ns));
+}
+
 static struct netfd_group *gate; /* where the idle wait for each other */
 
 static void echo(int fd, const struct server *server, uint64_t id) {
     unsigned char in[BLOCK], out[BLOCK];
     for (uint64_t at = 0; !atomic_load(&server->stopping);) {
-        netfd_set_deadline(fd, netfd_after(20 * SECOND));
+        set_deadline(fd, 20 * SECOND);
         ssize_t n = netfd_read(fd, in, sizeof in);
         if (n <= 0)
             return hear("a server's read", n);
@@ -228,7 +234,7 @@ static void stall(int fd, uint64_t id) {
     atomic_fetch_add(&napping, 1);
     netfd_sleep(1500 * MS);
     atomic_fetch_sub(&napping, 1);
-    netfd_set_deadline(fd, netfd_after(20 * SECOND));
+    set_deadline(fd, 20 * SECOND);
     for (;;) {
         ssize_t n = netfd_read(fd, in, sizeof in);
         if (n < 0)
@@ -244,11 +250,16 @@ static void stall(int fd, uint64_t id) {
         hear("a stalled server's write", done);
 }
 
-/* The library keeps the most of everything that there ever was at once. So that
- * this is the same at each rest, all who end there have failed, and wait for
- * each other a little. */
+/* The library keeps the most of everything that there ever was at once, and
+ * some stacks with all that was ever touched of them. So that this is the same
+ * at each rest, all who end there have failed, have been deep down, and wait
+ * for each other a little. */
 static void linger(void) {
-    netfd_destroy(-1);
+    volatile char deep[24 * KIB];
+    for (size_t at = 0; at < sizeof deep; at += KIB)
+        deep[at] = 1;
+    if (netfd_dial("no network", "", NULL) != NETFD_ENETWORK)
+        fail("a dial to no network");
     netfd_sleep(500 * MS);
 }
 
@@ -257,7 +268,7 @@ static void handle(int fd, void *arg) {
     uint64_t id;
     atomic_fetch_add(&server->handlers, 1);
     atomic_fetch_add_explicit(&served, 1, memory_order_relaxed);
-    netfd_set_deadline(fd, netfd_after(20 * SECOND));
+    set_deadline(fd, 20 * SECOND);
     long got = read_all(fd, &id, sizeof id);
     if (got != 1) {
         hear("a server's first read", got);
@@ -396,7 +407,7 @@ static long exchange(struct client *client, int fd, uint64_t id, uint64_t *at) {
     uint64_t whose = id % HOWS == COPIES ? id : answer_to(id);
     size_t len = 1 + next(client) % BLOCK,
            all = next(client) % 32 == 0 ? BIG : len;
-    netfd_set_deadline(fd, netfd_after(10 * SECOND));
+    set_deadline(fd, 10 * SECOND);
     for (size_t done = 0; done < all; done += len) {
         len = all - done < sizeof buf ? all - done : sizeof buf;
         make(buf, len, id, *at + done);
@@ -432,7 +443,7 @@ static long exchange(struct client *client, int fd, uint64_t id, uint64_t *at) {
  * its own. */
 static int hold(struct client *client, int fd) {
     char byte;
-    netfd_set_deadline(fd, netfd_after(4 * SECOND));
+    set_deadline(fd, 4 * SECOND);
     atomic_store(&client->state, HOLD);
     ssize_t n = netfd_read(fd, &byte, 1);
     for (;;) {
@@ -471,7 +482,7 @@ static void flood(int fd, uint64_t id) {
     sent = (uint64_t)n;
     if (sent < MUCH)
         hear("a flood that was stopped", netfd_last_error(NULL));
-    netfd_set_deadline(fd, netfd_after(20 * SECOND));
+    set_deadline(fd, 20 * SECOND);
     netfd_shutdown(fd, SHUT_WR);
     long got = read_all(fd, &came, sizeof came);
     if (got != 1)
@@ -493,7 +504,7 @@ static void rest(int fd) {
     atomic_fetch_add(&idle, 1);
     netfd_group_wait(gate, 0, NULL);
     if (fd >= 0) {
-        netfd_set_deadline(fd, netfd_after(10 * SECOND));
+        set_deadline(fd, 10 * SECOND);
         netfd_shutdown(fd, SHUT_WR);
         ssize_t n = netfd_read(fd, &byte, 1);
         if (n > 0)
@@ -512,7 +523,7 @@ static int talk(struct client *client, int fd) {
     uint64_t id = next(client), at = 0;
     int how = take(&floods_wanted) ? STALLS : id % 4 == 0 ? COPIES : ECHOES;
     id = id - id % HOWS + (uint64_t)how;
-    netfd_set_deadline(fd, netfd_after(10 * SECOND));
+    set_deadline(fd, 10 * SECOND);
     if (id >> 4 & 1) {
         pthread_mutex_lock(&token_lock);
         netfd_set_cancel(fd, token);
@@ -983,10 +994,12 @@ int main(int argc, char **argv) {
                                      : "fibers on epoll");
     if (atomic_load(&rounds) == 0 || atomic_load(&bytes) == 0)
         fail("nothing was exchanged");
-    if (!atomic_load(&evicted) || !atomic_load(&hurried) ||
-        !atomic_load(&counted) || !atomic_load(&signals) ||
-        !atomic_load(&heard[RESET]) || !atomic_load(&heard[CANCELED]) ||
-        !atomic_load(&heard[NO_FD]))
+    /* A short run on a busy machine may not come to all of them. */
+    if (length >= 60 &&
+        (!atomic_load(&evicted) || !atomic_load(&hurried) ||
+         !atomic_load(&counted) || !atomic_load(&signals) ||
+         !atomic_load(&heard[RESET]) || !atomic_load(&heard[CANCELED]) ||
+         !atomic_load(&heard[NO_FD])))
         fail("a fault that touched nobody");
     netfd_cancel_free(token);
     netfd_group_free(gate);
