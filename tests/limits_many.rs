@@ -15,6 +15,7 @@
 mod common;
 
 use common::fibers::*;
+use common::others::Other;
 use common::*;
 use libc::{c_int, c_void};
 use std::io::{Read, Write};
@@ -44,84 +45,47 @@ fn hear(n: usize, stream: &mut TcpStream) -> std::io::Result<()> {
     Err(std::io::ErrorKind::InvalidData.into())
 }
 
-/// The clients, a process: it makes all connections, and does what it is told
-/// by a byte at a time, which it answers.
-struct Clients {
-    pid: libc::pid_t,
-    line: UnixStream,
-}
-
 /// What the clients are told: to write a byte on each connection and read its
 /// answer, and to close all.
 const ASK: u8 = b'a';
 const CLOSE: u8 = b'c';
 
-impl Clients {
-    /// Before there are threads besides the caller's.
-    fn new(at: &Addr) -> Self {
-        let port = at.port();
-        let (line, theirs) = UnixStream::pair().expect("a socketpair");
-        // SAFETY: no other thread of this process holds a lock.
-        let pid = unsafe { libc::fork() };
-        assert!(pid >= 0);
-        if pid == 0 {
-            // SAFETY: no pointers; it ends with its parent.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            drop(line);
-            let done = Self::run(port, theirs);
-            let code = c_int::from(done.is_err());
-            // SAFETY: no pointers.
-            unsafe { libc::_exit(code) };
-        }
-        Self { pid, line }
-    }
+/// The clients, a process: it makes all connections, in rounds from different
+/// addresses, whose ports are free, and does what it is told by a byte at a
+/// time, which it answers.
+fn clients(at: &Addr) -> Other {
+    let port = at.port();
+    Other::start(move |line| rounds(port, line))
+}
 
-    /// The child: rounds from different addresses, whose ports are free.
-    fn run(port: u16, mut line: UnixStream) -> std::io::Result<()> {
-        for round in 1..=2 {
-            line.read_exact(&mut [0])?;
-            let mut all = Vec::with_capacity(CONNECTIONS);
-            for n in 1..=CONNECTIONS {
-                let mut stream = TcpStream::connect((format!("127.0.0.{round}"), port))?;
-                // No more at once than the listener's queue has room for.
-                if n % BATCH == 0 {
-                    ask(n, &mut stream)?;
-                    hear(n, &mut stream)?;
-                }
-                all.push(stream);
+fn rounds(port: u16, line: &mut UnixStream) -> std::io::Result<()> {
+    for round in 1..=2 {
+        line.read_exact(&mut [0])?;
+        let mut all = Vec::with_capacity(CONNECTIONS);
+        for n in 1..=CONNECTIONS {
+            let mut stream = TcpStream::connect((format!("127.0.0.{round}"), port))?;
+            // No more at once than the listener's queue has room for.
+            if n % BATCH == 0 {
+                ask(n, &mut stream)?;
+                hear(n, &mut stream)?;
+            }
+            all.push(stream);
+        }
+        line.write_all(b"!")?;
+        let mut order = [0];
+        while line.read_exact(&mut order).is_ok() && order[0] == ASK {
+            for (n, stream) in all.iter_mut().enumerate() {
+                ask(n, stream)?;
+            }
+            for (n, stream) in all.iter_mut().enumerate() {
+                hear(n, stream)?;
             }
             line.write_all(b"!")?;
-            let mut order = [0];
-            while line.read_exact(&mut order).is_ok() && order[0] == ASK {
-                for (n, stream) in all.iter_mut().enumerate() {
-                    ask(n, stream)?;
-                }
-                for (n, stream) in all.iter_mut().enumerate() {
-                    hear(n, stream)?;
-                }
-                line.write_all(b"!")?;
-            }
-            drop(all);
-            line.write_all(b"!")?;
         }
-        Ok(())
+        drop(all);
+        line.write_all(b"!")?;
     }
-
-    fn tell(&mut self, order: u8) {
-        self.line.write_all(&[order]).expect("the clients live");
-    }
-
-    fn hear(&mut self) {
-        let answered = self.line.read_exact(&mut [0]);
-        answered.expect("the clients have what they expect");
-    }
-
-    fn end(self) {
-        let mut status = -1;
-        // SAFETY: the status is there to be written.
-        let ended = unsafe { libc::waitpid(self.pid, &mut status, 0) };
-        assert_eq!((ended, status), (self.pid, 0));
-    }
+    Ok(())
 }
 
 /// One after the other: they measure memory.
@@ -201,6 +165,27 @@ impl Stock {
     }
 }
 
+impl Stock {
+    /// Tells what there was of memory with all connections, and after them, and
+    /// sees that descriptors are as before.
+    fn compare(self, by: &str, full: Self, now: Self) {
+        println!(
+            "{by}: of 18000 {} KiB before, {} with all of them, {} after; {} descriptors before, {} with all, {} after",
+            self.memory, full.memory, now.memory, self.fds, full.fds, now.fds
+        );
+        assert!(full.fds >= self.fds + CONNECTIONS);
+        assert!(now.fds <= self.fds + 4, "{} -> {}", self.fds, now.fds);
+        assert_eq!(now.attached, self.attached);
+    }
+
+    /// Sees that a second round has kept no more than the first.
+    fn is_no_more_than(self, first: Self) {
+        let more = self.memory.saturating_sub(first.memory);
+        assert!(more <= 1024, "the second round kept {more} KiB more");
+        assert!(self.fds <= first.fds, "{} -> {}", first.fds, self.fds);
+    }
+}
+
 /// As `await_that`, where looking takes its time.
 fn await_slowly(what: &str, is_so: impl Fn() -> bool) {
     await_that(what, || {
@@ -212,10 +197,10 @@ fn await_slowly(what: &str, is_so: impl Fn() -> bool) {
 /// Two rounds of all connections. `is_full` says whether all are parked,
 /// `is_empty` whether all have gone.
 fn two_rounds(
-    mut clients: Clients,
+    mut clients: Other,
     by: &str,
     is_full: impl Fn() -> bool,
-    between: impl Fn(&mut Clients),
+    between: impl Fn(&mut Other),
     is_empty: impl Fn() -> bool,
 ) {
     let begin = Stock::take();
@@ -227,7 +212,6 @@ fn two_rounds(
         await_slowly("all are served", &is_full);
         let connected = begun.elapsed();
         let full = Stock::take();
-        assert!(full.fds >= begin.fds + CONNECTIONS);
         let begun = Instant::now();
         between(&mut clients);
         let asked = begun.elapsed();
@@ -238,18 +222,13 @@ fn two_rounds(
             stats().open_fds == begin.attached
         });
         let now = Stock::take();
-        println!(
-            "{by}: 18000 connected in {connected:?} and answered in {asked:?}; {} KiB before, {} with all of them, {} after; {} descriptors before, {} with all, {} after",
-            begin.memory, full.memory, now.memory, begin.fds, full.fds, now.fds
-        );
+        println!("{by}: 18000 connected in {connected:?}, answered in {asked:?}");
+        begin.compare(by, full, now);
         if round == 1 {
             after_one = now;
         } else {
-            let more = now.memory.saturating_sub(after_one.memory);
-            assert!(more <= 1024, "the second round kept {more} KiB more");
-            assert!(now.fds <= after_one.fds, "{} -> {}", after_one.fds, now.fds);
+            now.is_no_more_than(after_one);
         }
-        assert!(now.fds <= begin.fds + 4, "{} -> {}", begin.fds, now.fds);
     }
     clients.end();
 }
@@ -262,7 +241,7 @@ fn by_fibers(test: &str, poller: &str) {
     one_by_one(test, poller, || {
         raise_limit();
         let (listener, at) = listener_at("tcp", "0.0.0.0:0");
-        let clients = Clients::new(&at);
+        let clients = clients(&at);
         let token = Token::new();
         token.set_on(listener);
         let server = spawn_thread(move || {
@@ -277,7 +256,7 @@ fn by_fibers(test: &str, poller: &str) {
         assert_eq!(fiber(|| 7).join(), 7); // the workers are there
         let running = || stats().fibers == CONNECTIONS as u64;
         let parked = || running() && stats().parked == CONNECTIONS as u64 + 1;
-        let between = |clients: &mut Clients| {
+        let between = |clients: &mut Other| {
             for _ in 0..2 {
                 clients.tell(ASK);
                 clients.hear();
@@ -315,7 +294,7 @@ fn eighteen_thousand_connections_are_served_by_threads() {
     one_by_one(test, "epoll", || {
         raise_limit();
         let (listener, at) = listener_at("tcp", "0.0.0.0:0");
-        let mut clients = Clients::new(&at);
+        let mut clients = clients(&at);
         let begin = Stock::take();
         let mut after_one = begin;
         for round in 1..=2 {
@@ -359,17 +338,13 @@ fn eighteen_thousand_connections_are_served_by_threads() {
             threads.into_iter().for_each(Task::join);
             assert_eq!(stats().open_fds, begin.attached);
             let now = Stock::take();
-            println!(
-                "threads: 18000 answered in {asked:?}; {} KiB before, {} with all of them, {} after; {} descriptors before, {} with all, {} after",
-                begin.memory, full.memory, now.memory, begin.fds, full.fds, now.fds
-            );
+            println!("threads: 18000 answered in {asked:?}");
+            begin.compare("threads", full, now);
             if round == 1 {
                 after_one = now;
             } else {
-                let more = now.memory.saturating_sub(after_one.memory);
-                assert!(more <= 1024, "the second round kept {more} KiB more");
+                now.is_no_more_than(after_one);
             }
-            assert!(now.fds <= begin.fds + 4, "{} -> {}", begin.fds, now.fds);
         }
         clients.end();
         assert_eq!(destroy(listener), 0);

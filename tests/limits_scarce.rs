@@ -20,12 +20,12 @@ mod common;
 
 use common::calls::*;
 use common::fibers::*;
+use common::others::Other;
 use common::*;
 use libc::{c_int, c_long, c_void, sockaddr, socklen_t};
 use std::io::{Read, Write};
 use std::mem::size_of;
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -44,50 +44,6 @@ unsafe extern "C" fn accept4(
     ACCEPTS.fetch_add(1, Ordering::Relaxed);
     // SAFETY: the caller's to see to.
     unsafe { libc::syscall(libc::SYS_accept4, fd, to, len, flags) as c_int }
-}
-
-/// A process beside this one, which runs `body`: it meets this one by bytes on
-/// a line.
-struct Other {
-    pid: libc::pid_t,
-    line: UnixStream,
-}
-
-impl Other {
-    /// While the process has no more threads than the harness.
-    fn start(body: impl FnOnce(&mut UnixStream) -> std::io::Result<()>) -> Self {
-        let (line, mut theirs) = UnixStream::pair().expect("a socketpair");
-        // SAFETY: the harness's other thread holds no lock.
-        let pid = unsafe { libc::fork() };
-        assert!(pid >= 0);
-        if pid == 0 {
-            // SAFETY: no pointers; it ends with its parent.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            drop(line);
-            let done = body(&mut theirs);
-            let code = c_int::from(done.is_err());
-            // SAFETY: no pointers.
-            unsafe { libc::_exit(code) };
-        }
-        Self { pid, line }
-    }
-
-    fn tell(&mut self) {
-        self.line.write_all(b"!").expect("the other one lives");
-    }
-
-    fn hear(&mut self) {
-        let told = self.line.read_exact(&mut [0]);
-        told.expect("the other one has what it expects");
-    }
-
-    /// Sees that it ends, and has had all that it expects.
-    fn end(self) {
-        let mut status = -1;
-        // SAFETY: the status is there to be written.
-        let ended = unsafe { libc::waitpid(self.pid, &mut status, 0) };
-        assert_eq!((ended, status), (self.pid, 0));
-    }
 }
 
 /// Clients that come all at once, each with a byte, and want it back.
@@ -214,7 +170,7 @@ fn rests_and_loses_nobody(
         await_parked(listener, 1);
         limit_fds(64);
         let taken = use_up_fds();
-        clients.tell();
+        clients.tell(b'!');
         clients.hear();
         let (time, accepts, submissions) =
             (used(), ACCEPTS.load(Ordering::Relaxed), stats().submissions);
@@ -313,7 +269,7 @@ fn a_server_without_memory_for_stacks_rests_and_loses_nobody() {
         let server = spawn_thread(move || serve(listener, STACK));
         await_parked(listener, 1);
         let all = limit_memory(address_space() + 10 * STACK as u64);
-        clients.tell();
+        clients.tell(b'!');
         clients.hear();
         clients.end();
         limit_memory(all);
@@ -462,7 +418,7 @@ fn a_server_with_64_descriptors_serves_300_clients_that_come_at_once() {
         limit_fds(64);
         let before = open_fds();
         let server = spawn_thread(move || serve(listener, 0));
-        clients.tell();
+        clients.tell(b'!');
         clients.hear();
         clients.end();
         await_that("all have gone", || open_fds() <= before + 1);

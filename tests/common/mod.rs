@@ -1016,6 +1016,7 @@ pub use callers::*;
 pub mod calls;
 pub mod fibers;
 pub mod lines;
+pub mod others;
 pub mod world;
 /// A socketpair(2) that the library does not know, close-on-exec.
 pub fn plain_pair(sotype: c_int) -> (c_int, c_int) {
