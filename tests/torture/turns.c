@@ -2,7 +2,7 @@
  * of each record the bytes are one writer's. */
 #include "torture.h"
 
-enum { RECORDS = 4, SIZE = 200 };
+enum { RECORDS = 4, SIZE = 40 };
 static int fds[2];
 static _Atomic int came;
 
