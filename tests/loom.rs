@@ -51,6 +51,9 @@ mod sys {
         /// Who polls them now.
         polled: [u32; NUMBERS],
         next: usize,
+        /// Who sleeps on which word, in order.
+        sleepers: Vec<(usize, u32)>,
+        sleeps: u32,
     }
 
     loom::lazy_static! {
@@ -58,6 +61,8 @@ mod sys {
             state: [Event::Closed; NUMBERS],
             polled: [0; NUMBERS],
             next: FIRST_OF_TOKENS,
+            sleepers: Vec::new(),
+            sleeps: 0,
         });
         pub static ref CHANGED: Condvar = Condvar::new();
     }
@@ -100,15 +105,28 @@ mod sys {
         }
 
         pub fn wait(word: &AtomicU32, expected: u32, _deadline: i64) -> Woken {
-            let kernel = EVENTS.lock().expect("no model panics in here");
-            if word.load(Ordering::Acquire) == expected {
-                drop(CHANGED.wait(kernel));
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            if word.load(Ordering::Acquire) != expected {
+                return Woken::Maybe;
+            }
+            kernel.sleeps += 1;
+            let me = (core::ptr::from_ref(word) as usize, kernel.sleeps);
+            kernel.sleepers.push(me);
+            while kernel.sleepers.contains(&me) {
+                kernel = CHANGED.wait(kernel).expect("no model panics in here");
             }
             Woken::Maybe
         }
 
-        pub fn wake(_word: &AtomicU32, _count: i32) {
-            let _kernel = EVENTS.lock().expect("no model panics in here");
+        /// So many of them and no more: who counts on another one is found out.
+        pub fn wake(word: &AtomicU32, count: i32) {
+            let mut kernel = EVENTS.lock().expect("no model panics in here");
+            let (word, mut left) = (core::ptr::from_ref(word) as usize, count);
+            kernel.sleepers.retain(|(on, _)| {
+                let woken = *on == word && left > 0;
+                left -= i32::from(woken);
+                !woken
+            });
             CHANGED.notify_all();
         }
     }
@@ -878,6 +896,19 @@ fn a_number_that_is_attached_anew_evicts_and_owes_nothing() {
         assert!(reader.join().expect("it ends").is_err());
         assert_eq!(model.destroy(), Ok(()));
         model.is_closed_once();
+    });
+}
+
+#[test]
+fn a_number_that_is_attached_anew_wakes_who_is_inside() {
+    explore(3, || {
+        let model = Model::open();
+        let Entered { tag, .. } = enter(&model);
+        let reader = spawn(&model, move |model| {
+            model.park(1, tag, Turn::Read, Data::Never)
+        });
+        model.mutex.renew(EPOCH, true);
+        assert_eq!(reader.join().expect("it ends"), Err(CLOSED));
     });
 }
 
