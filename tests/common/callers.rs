@@ -296,7 +296,7 @@ fn workers_wanted() -> usize {
 }
 
 /// Runs `body` in a fiber of each worker, for a thread to wait for.
-fn on_each_worker(workers: usize, body: fn()) {
+pub fn on_each_worker(workers: usize, body: fn()) {
     let there = Arc::new(Mutex::new(HashSet::new()));
     let came = Arc::new(AtomicUsize::new(0));
     let on_all =
