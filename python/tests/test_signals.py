@@ -90,6 +90,9 @@ class Signals(Case):
                     self.interrupted(call, after)
 
     def test_ctrl_c_is_a_keyboard_interrupt(self) -> None:
+        # A shell's background process is born with SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
         ours, _ = self.pair()
         with self.assertRaises(KeyboardInterrupt):
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
