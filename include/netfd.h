@@ -1340,7 +1340,7 @@ int64_t netfd_sendfile(int fd,
  * ends it. SIGPIPE is never raised. Follows Go `io.Copy`,
  * `(*net.TCPConn).ReadFrom` and splice(2).
  */
-NETFD_MUST_USE ssize_t netfd_copy(int dst, int src, int64_t max);
+NETFD_MUST_USE int64_t netfd_copy(int dst, int src, int64_t max);
 
 /**
  * Tells the time.

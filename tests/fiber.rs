@@ -263,7 +263,7 @@ fn one_call_that_goes_on_for_long_lets_others_run() {
             let len = 65 * (32 << 10); // a datagram each
             // SAFETY: no pointers.
             let copied = unsafe { netfd_copy(sender, zeroes.as_raw_fd(), len) };
-            assert_eq!(copied as i64, len, "{}", error_text());
+            assert_eq!(copied, len, "{}", error_text());
             has_run.load(Ordering::Relaxed)
         });
         assert!(ran_meanwhile.join());

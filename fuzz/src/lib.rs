@@ -92,7 +92,7 @@ unsafe extern "C" {
     ) -> ssize_t;
     pub fn netfd_peer_cred(fd: c_int, pid: *mut i32, uid: *mut u32, gid: *mut u32) -> c_int;
     pub fn netfd_sendfile(fd: c_int, file_fd: c_int, offset: i64, count: i64) -> i64;
-    pub fn netfd_copy(dst: c_int, src: c_int, max: i64) -> ssize_t;
+    pub fn netfd_copy(dst: c_int, src: c_int, max: i64) -> i64;
     pub fn netfd_now() -> i64;
     pub fn netfd_after(ns: i64) -> i64;
     pub fn netfd_set_deadline(fd: c_int, t: i64) -> c_int;

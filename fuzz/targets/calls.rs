@@ -268,7 +268,7 @@ fn moves(world: &World, input: &mut Bytes<'_>, bytes: &mut [u8]) {
                 let offset = input.short() as i64 - i64::from(how >> 4);
                 documented(netfd_sendfile(fd, world.file, offset, most), most);
             }
-            11 | 12 => documented(netfd_copy(fd, world.fd(input), most) as i64, most),
+            11 | 12 => documented(netfd_copy(fd, world.fd(input), most), most),
             13 => {
                 let fds = [world.file; 3];
                 documented(netfd_send_fds(fd, fds.as_ptr(), 3, start, len) as i64, most);

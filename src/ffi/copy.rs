@@ -2,7 +2,7 @@
 
 use super::boundary::parking;
 use crate::net::copy;
-use libc::{c_int, ssize_t};
+use libc::c_int;
 
 /// Sends a file to a stream, or a part of it, parking while there is no room.
 ///
@@ -82,12 +82,6 @@ pub extern "C-unwind" fn netfd_sendfile(fd: c_int, file_fd: c_int, offset: i64, 
 /// `(*net.TCPConn).ReadFrom` and splice(2).
 #[unsafe(no_mangle)]
 #[must_use]
-pub extern "C-unwind" fn netfd_copy(dst: c_int, src: c_int, max: i64) -> ssize_t {
-    // No more than can be told, where that is less than `max` can say.
-    let most = i64::try_from(ssize_t::MAX).unwrap_or(i64::MAX);
-    parking("write", || {
-        let max = if max < 0 { most } else { max.min(most) };
-        let copied = copy::copy(dst, src, max)?;
-        Ok(ssize_t::try_from(copied).unwrap_or(ssize_t::MAX))
-    })
+pub extern "C-unwind" fn netfd_copy(dst: c_int, src: c_int, max: i64) -> i64 {
+    parking("write", || copy::copy(dst, src, max))
 }

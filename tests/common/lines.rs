@@ -7,7 +7,7 @@ use std::io::Write;
 /// netfd_copy().
 pub fn copy(dst: c_int, src: c_int, max: i64) -> i64 {
     // SAFETY: no pointers.
-    unsafe { netfd_copy(dst, src, max) as i64 }
+    unsafe { netfd_copy(dst, src, max) }
 }
 
 /// netfd_sendfile().

@@ -273,7 +273,7 @@ static void handle(int fd, void *arg) {
     if (got != 1) {
         hear("a server's first read", got);
     } else if (id % HOWS == COPIES) {
-        ssize_t n = netfd_copy(fd, fd, -1);
+        int64_t n = netfd_copy(fd, fd, -1);
         if (n < 0)
             hear("a copy", n);
     } else if (id % HOWS == STALLS) {
